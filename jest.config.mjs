@@ -1,0 +1,22 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { createDefaultEsmPreset } from 'ts-jest';
+
+const preset = createDefaultEsmPreset({ tsconfig: '<rootDir>/tsconfig.json', diagnostics: false });
+const folders = [
+  ...readdirSync(new URL('packages', import.meta.url)).map((name) => `packages/${name}`),
+  'reference-vmm',
+  'integration-tests',
+].filter((folder) => existsSync(new URL(`${folder}/package.json`, import.meta.url)));
+
+export default {
+  reporters: ['default', '<rootDir>/scripts/jest-count-reporter.mjs'],
+  projects: folders.map((folder) => ({
+    ...preset,
+    displayName: folder.replace('packages/', ''),
+    rootDir: folder,
+    testEnvironment: 'node',
+    testMatch: ['<rootDir>/{src,test}/**/*.test.ts'],
+    // Relative imports carry the .ts extension in sources; compiled dependencies come from dist.
+    modulePathIgnorePatterns: ['<rootDir>/dist/'],
+  })),
+};

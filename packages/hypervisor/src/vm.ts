@@ -1,0 +1,110 @@
+import type { Vcpu } from './vcpu.ts';
+
+/** A range of guest physical memory and the bytes behind it. */
+export interface GuestMemoryRegion {
+  /** Guest physical base, a multiple of 4096. */
+  readonly guestAddress: number;
+  /** The region's memory: an external mapping (KVM) or a part of the engine's shared memory. */
+  readonly bytes: Uint8Array;
+  /** The guest's stores fault out as MMIO writes. */
+  readonly readOnly: boolean;
+}
+
+/** A guest store that the hypervisor takes without an exit: KVM's ioeventfd and its software twin. */
+export interface HypervisorDoorbell extends Disposable {
+  readonly address: number;
+}
+
+/** Where a GICv3 sits in guest physical memory. */
+export interface GicV3Config {
+  /** GICD base; 64 KiB. */
+  readonly distributor: number;
+  /** Base of the redistributors; 128 KiB for each vCPU. */
+  readonly redistributor: number;
+  /** Interrupt identifiers, 64…1020 in steps of 32: SPIs are 32…irqs-1. */
+  readonly irqs: number;
+}
+
+/** An interrupt controller that lives beside the vCPUs (in the kernel, or in the engine). */
+export interface HypervisorGic {
+  readonly version: 2 | 3;
+  /** Sets the level of a shared peripheral interrupt, by INTID (32…). Callable at any time on the owner thread. */
+  setSpi(intid: number, level: boolean): void;
+  /** A rising edge: latches the interrupt when it is configured as edge-triggered. */
+  pulseSpi(intid: number): void;
+  save(): GicState;
+  restore(state: GicState): void;
+}
+
+/** Plain, versioned state of a hypervisor's interrupt controller. */
+export interface GicState {
+  readonly version: number;
+  readonly model: string;
+  readonly opaque: Uint8Array;
+}
+
+export interface VmConfig {
+  /** Number of vCPUs that will be created. */
+  readonly vcpus: number;
+  /** Upper bound of the memory that will be mapped, in bytes. */
+  readonly maxMemory: number;
+  /**
+   * `host`: the guest's counter follows the host's clock. `instructions`: it advances with the number of
+   * executed instructions, so that a run is reproducible (software hypervisor only). Default `host`.
+   */
+  readonly clock?: 'host' | 'instructions';
+}
+
+/** One virtual machine: memory, vCPUs, interrupt controller, doorbells. */
+export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
+  /** Regions mapped so far, by address. */
+  readonly regions: readonly GuestMemoryRegion[];
+
+  /**
+   * Allocates and maps zeroed guest memory.
+   *
+   * @param guestAddress multiple of 4096
+   * @param size bytes, multiple of 4096
+   * @throws HypervisorError `OVERLAP`, `OUT_OF_MEMORY`, `INVALID_ARGUMENT`
+   */
+  mapMemory(guestAddress: number, size: number, options?: { readOnly?: boolean }): GuestMemoryRegion;
+  unmapMemory(region: GuestMemoryRegion): void;
+
+  createVcpu(id: number): V;
+  createGicV3(config: GicV3Config): HypervisorGic;
+
+  /**
+   * Takes guest stores of `length` bytes to `address` without an exit. `onRing` runs on the owner's event
+   * loop, once for any number of stores since it last ran. With `match`, only stores of that value ring;
+   * others exit as MMIO.
+   *
+   * @param address guest physical, a multiple of `length`
+   */
+  createDoorbell(
+    address: number,
+    length: 2 | 4,
+    match: number | undefined,
+    onRing: () => void,
+  ): HypervisorDoorbell;
+
+  /**
+   * Stores to this range are queued and reach `onWrite` in order, before any later exit of any vCPU is
+   * handled and at latest soon after, without stopping the vCPU (KVM_CAP_COALESCED_MMIO).
+   */
+  coalesceWrites(
+    address: number,
+    length: number,
+    onWrite: (address: number, length: number, value: number) => void,
+  ): Disposable;
+
+  /**
+   * Loads of 4 bytes from `address` are answered with `value` and do not exit (a backend without the
+   * facility ignores this, and the load exits as usual). Update it with {@link ReadShadow.set}.
+   */
+  shadowRead(address: number, value: number): ReadShadow;
+}
+
+/** A register whose reads the hypervisor answers by itself. */
+export interface ReadShadow extends Disposable {
+  set(value: number): void;
+}

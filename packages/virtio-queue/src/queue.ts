@@ -1,0 +1,59 @@
+import type { GuestMemory } from '@vmm/vm-memory';
+import type { DescriptorChain } from './chain.ts';
+
+/** What the driver wrote before it enabled the queue; guest physical addresses. VIRTIO 1.3 §2.7, §4.2.2. */
+export interface QueueConfig {
+  /** Number of descriptors: a power of 2 up to 32768 for a split ring. */
+  readonly size: number;
+  /** Descriptor Area, 16-byte aligned. */
+  readonly descriptorArea: number;
+  /** Driver Area (available ring), 2-byte aligned for a split ring. */
+  readonly driverArea: number;
+  /** Device Area (used ring), 4-byte aligned for a split ring. */
+  readonly deviceArea: number;
+  /** VIRTIO_F_EVENT_IDX was negotiated. */
+  readonly eventIdx: boolean;
+  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
+  readonly indirect: boolean;
+}
+
+/** Plain, versioned state of a queue between two chains. */
+export interface QueueState {
+  readonly version: 1;
+  readonly format: 'split' | 'packed';
+  readonly config: QueueConfig;
+  readonly nextAvail: number;
+  readonly nextUsed: number;
+}
+
+/**
+ * The device's side of one virtqueue. Device models use nothing else and never know the ring format.
+ *
+ * The loop of a device: `disableNotifications()`, `pop()` until it answers null, work on the chains,
+ * `addUsed()` for each, `enableNotifications()` and pop again if that answers true; one interrupt if
+ * `needsInterrupt()`. Whatever the guest did wrong is thrown by `pop()` as a {@link VirtioQueueError}
+ * and is sticky: the queue answers nothing more until it is reset.
+ */
+export interface Queue {
+  readonly format: 'split' | 'packed';
+  readonly size: number;
+  readonly memory: GuestMemory;
+  /**
+   * The next chain the driver made available, or null. The object belongs to the queue and is valid until
+   * its `addUsed()`; up to `size` chains may be out at once.
+   *
+   * @throws VirtioQueueError when the ring or the chain breaks the standard's rules
+   */
+  pop(): DescriptorChain | null;
+  /** Gives the last popped chain back as if it had not been popped. */
+  undoPop(chain: DescriptorChain): void;
+  /** @param bytesWritten total of bytes the device stored into the chain's writable part */
+  addUsed(chain: DescriptorChain, bytesWritten: number): void;
+  /** Whether the driver wants an interrupt for what was used since the last call (§2.7.7.2). */
+  needsInterrupt(): boolean;
+  /** Asks the driver not to notify (advisory). */
+  disableNotifications(): void;
+  /** Asks for notifications again; true when chains arrived meanwhile, so that the caller pops again. */
+  enableNotifications(): boolean;
+  save(): QueueState;
+}

@@ -1,0 +1,32 @@
+/**
+ * What answers register accesses on a bus. Values are unsigned 32-bit numbers; `length` is 1, 2 or 4. The
+ * bus splits 8-byte accesses into two of 4, low half first, so that a device needs no 64-bit arithmetic.
+ * Accesses come from the guest: any offset, length and value inside the registered range is possible, and
+ * none may throw. A read of nothing answers 0.
+ */
+export interface BusDevice {
+  /** @param offset bytes from the start of the registered range */
+  read(offset: number, length: 1 | 2 | 4): number;
+  write(offset: number, length: 1 | 2 | 4, value: number): void;
+}
+
+/** One interrupt line from a device to its interrupt controller. */
+export interface Interrupt {
+  /** An edge: for devices whose line is described as edge-triggered. */
+  trigger(): void;
+  /** A level: for devices whose line is described as level-triggered. */
+  setLevel(high: boolean): void;
+}
+
+/** Removes a registration; more than one call is harmless. */
+export interface Doorbell extends Disposable {
+  readonly address: number;
+}
+
+/**
+ * Registers guest stores that are to be taken without a round trip (ioeventfd and its software twin).
+ * `onRing` runs on the owner's event loop once for any number of stores since it last ran.
+ */
+export interface DoorbellRegistry {
+  createDoorbell(address: number, length: 2 | 4, match: number | undefined, onRing: () => void): Doorbell;
+}
