@@ -1,0 +1,113 @@
+import { type BlockDeviceConfig, DEFAULT_CPUS, DEFAULT_MEMORY, type VmmConfig } from './config.ts';
+import { VmmError } from './errors.ts';
+import { type VmmHost, Vmm } from './vmm.ts';
+
+const MIB = 1024 * 1024;
+
+/**
+ * Describes a VM step by step, and builds it.
+ *
+ * @example
+ * const vm = await new VmBuilder().name('demo').memoryMb(256).command('uname', '-a').build();
+ */
+export class VmBuilder {
+  #name: string | undefined;
+  #cpus = DEFAULT_CPUS;
+  #memory = DEFAULT_MEMORY;
+  #kernel: string | undefined;
+  #initrd: string | undefined;
+  #cmdline: string | undefined;
+  #command: readonly string[] | undefined;
+  readonly #disks: BlockDeviceConfig[] = [];
+  #host: VmmHost = {};
+
+  /** 1 to 63 letters, digits and inner hyphens; default `vm-<pid>-<n>`. */
+  name(name: string): this {
+    this.#name = name;
+    return this;
+  }
+
+  /** Number of virtual CPUs; default 1. */
+  cpus(count: number): this {
+    this.#cpus = count;
+    return this;
+  }
+
+  /** Guest memory in MiB; default 256. */
+  memoryMb(mebibytes: number): this {
+    this.#memory = mebibytes * MIB;
+    return this;
+  }
+
+  /** Guest memory in GiB. */
+  memoryGb(gibibytes: number): this {
+    return this.memoryMb(gibibytes * 1024);
+  }
+
+  /** Host path of an arm64 kernel image, raw or gzip-compressed; default Debian's cloud kernel. */
+  kernel(path: string): this {
+    this.#kernel = path;
+    return this;
+  }
+
+  /** The kernel command line, as given. */
+  cmdline(cmdline: string): this {
+    this.#cmdline = cmdline;
+    return this;
+  }
+
+  /** Host path of an initial RAM filesystem; needs {@link kernel}. */
+  initrd(path: string): this {
+    this.#initrd = path;
+    return this;
+  }
+
+  /** Adds a disk backed by a raw image file: `/dev/vda`, `/dev/vdb` … in the order of the calls. */
+  blockDevice(path: string, options: { readOnly?: boolean } = {}): this {
+    this.#disks.push({ path, readOnly: options.readOnly ?? false });
+    return this;
+  }
+
+  /** @throws VmmError `NOT_YET`, always: there is no network device yet */
+  networkDevice(): this {
+    throw new VmmError('NOT_YET', 'networkDevice: there is no network device yet');
+  }
+
+  /** Program and arguments for the built-in guest to run instead of a shell. */
+  command(...command: readonly string[]): this {
+    this.#command = command;
+    return this;
+  }
+
+  /** Hypervisor, progress and debug hooks of the host side. */
+  host(host: VmmHost): this {
+    this.#host = { ...this.#host, ...host };
+    return this;
+  }
+
+  /**
+   * Makes the VM: memory, devices, kernel; it runs after {@link Vmm.start}.
+   *
+   * @throws VmmError, ArchError, VirtioDeviceError or HypervisorError, each with a stable `code`
+   */
+  async build(): Promise<Vmm> {
+    const config: VmmConfig = {
+      name: this.#name ?? nextName(),
+      cpus: this.#cpus,
+      memory: this.#memory,
+      disks: [...this.#disks],
+      ...(this.#kernel === undefined ? {} : { kernel: this.#kernel }),
+      ...(this.#initrd === undefined ? {} : { initrd: this.#initrd }),
+      ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),
+      ...(this.#command === undefined ? {} : { command: this.#command }),
+    };
+    return Vmm.create(config, this.#host);
+  }
+}
+
+let serial = 0;
+
+function nextName(): string {
+  serial += 1;
+  return `vm-${process.pid}-${serial}`;
+}

@@ -1,0 +1,119 @@
+import { VmmError } from './errors.ts';
+import { checkName } from './runtime-directory.ts';
+
+const MIB = 1024 * 1024;
+
+/** A disk for the guest: a raw image file. */
+export interface BlockDeviceConfig {
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
+/** What a VM is made of. Paths are host paths; sizes are bytes. */
+export interface VmmConfig {
+  readonly name: string;
+  readonly cpus: number;
+  readonly memory: number;
+  /** Kernel image; without one the built-in guest is booted. */
+  readonly kernel?: string;
+  readonly initrd?: string;
+  /** The whole kernel command line; without one {@link DEFAULT_CMDLINE}. */
+  readonly cmdline?: string;
+  readonly disks: readonly BlockDeviceConfig[];
+  /** Program and arguments that the built-in guest runs instead of a shell. */
+  readonly command?: readonly string[];
+}
+
+/**
+ * Kernel messages go to the serial port, and a panic resets at once. `cryptomgr.notests` leaves out the
+ * kernel's self-tests of its ciphers, two thirds of the instructions of a boot.
+ */
+export const DEFAULT_CMDLINE = 'console=ttyAMA0 quiet panic=-1 cryptomgr.notests';
+
+export const DEFAULT_MEMORY: number = 256 * MIB;
+export const DEFAULT_CPUS = 1;
+/** What a kernel needs at the very least; a kernel of its own size may need more, which loading it tells. */
+const MINIMUM_MEMORY = 16 * MIB;
+
+/** A limit that the chosen hypervisor sets. */
+export interface ConfigLimits {
+  readonly maxCpus: number;
+  readonly maxMemory: number;
+}
+
+/** @throws VmmError `INVALID_CONFIG` naming the option, its value and the range */
+export function validateConfig(config: VmmConfig, limits: ConfigLimits): void {
+  checkName(config.name);
+  if (!Number.isInteger(config.cpus) || config.cpus < 1 || config.cpus > limits.maxCpus) {
+    const range = limits.maxCpus === 1 ? 'exactly 1' : `1 to ${limits.maxCpus}`;
+    throw new VmmError('INVALID_CONFIG', `cpus: ${config.cpus} is out of range, this hypervisor runs ${range}`);
+  }
+  if (!Number.isInteger(config.memory) || config.memory % MIB !== 0) {
+    throw new VmmError('INVALID_CONFIG', `memory: ${config.memory} bytes is not a whole number of MiB`);
+  }
+  if (config.memory < MINIMUM_MEMORY || config.memory > limits.maxMemory) {
+    throw new VmmError(
+      'INVALID_CONFIG',
+      `memory: ${config.memory / MIB} MiB is out of range, ${MINIMUM_MEMORY / MIB} to ${Math.floor(limits.maxMemory / MIB)} MiB are possible`,
+    );
+  }
+  if (config.command !== undefined) {
+    if (config.command.length === 0) throw new VmmError('INVALID_CONFIG', 'command: is empty');
+    if (config.kernel !== undefined || config.initrd !== undefined) {
+      throw new VmmError(
+        'INVALID_CONFIG',
+        'command: runs in the built-in guest only; your own kernel or initrd decides by itself what it starts',
+      );
+    }
+    for (const word of config.command) {
+      if (word.includes('\0')) throw new VmmError('INVALID_CONFIG', 'command: an argument contains a NUL');
+    }
+  }
+  if (config.initrd !== undefined && config.kernel === undefined) {
+    throw new VmmError('INVALID_CONFIG', 'initrd: needs a kernel of your own too');
+  }
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': MIB, K: 1024, M: MIB, G: 1024 * MIB };
+
+/**
+ * Reads a size as the command line gives it: a number of MiB, or a number with K, M or G (powers of 1024; an
+ * `iB` or `B` may follow).
+ *
+ * @throws VmmError `INVALID_CONFIG`
+ */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?$/i.exec(text.trim());
+  const bytes = match === null ? Number.NaN : Number(match[1]) * UNITS[match[2]!.toUpperCase()]!;
+  if (!Number.isSafeInteger(bytes)) {
+    throw new VmmError('INVALID_CONFIG', `"${text}" is not a size: write 512, 512M or 2G`);
+  }
+  return bytes;
+}
+
+/** `PATH` or `PATH,ro`. */
+export function parseDisk(text: string): BlockDeviceConfig {
+  const readOnly = text.endsWith(',ro');
+  const path = readOnly ? text.slice(0, -',ro'.length) : text;
+  if (path === '') throw new VmmError('INVALID_CONFIG', `disk: "${text}" names no file`);
+  return { path, readOnly };
+}
+
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+/** The longest delay a timer of JavaScript takes. */
+const MAXIMUM_DURATION = 2 ** 31 - 1;
+
+/**
+ * Reads a duration: seconds, or a number with ms, s, m or h.
+ *
+ * @returns milliseconds, 1 to 2^31-1
+ * @throws VmmError `INVALID_CONFIG`
+ */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text.trim());
+  const milliseconds = match === null ? Number.NaN : Number(match[1]) * DURATION_UNITS[match[2] ?? 's']!;
+  if (!(milliseconds >= 1 && milliseconds <= MAXIMUM_DURATION)) {
+    throw new VmmError('INVALID_CONFIG', `"${text}" is not a duration above 0: write 30, 30s, 500ms or 5m`);
+  }
+  return Math.round(milliseconds);
+}

@@ -1,0 +1,25 @@
+/** Stable codes of {@link VmmError}. */
+export type VmmErrorCode =
+  | 'INVALID_CONFIG'
+  | 'FILE_NOT_FOUND'
+  | 'FILE_UNREADABLE'
+  | 'NO_APT'
+  | 'APT_FAILED'
+  | 'GUEST_INCOMPLETE'
+  | 'NAME_TAKEN'
+  | 'RUNTIME_DIRECTORY'
+  | 'WRONG_STATE'
+  | 'NOT_YET'
+  | 'VCPU_FAILED'
+  | 'HYPERVISOR_UNAVAILABLE';
+
+/** Something that the VMM could not do; the message says what was attempted and what to do about it. */
+export class VmmError extends Error {
+  override readonly name = 'VmmError';
+  readonly code: VmmErrorCode;
+
+  constructor(code: VmmErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

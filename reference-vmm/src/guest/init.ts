@@ -1,0 +1,67 @@
+/** Ports of the console device that carry a command's standard streams, by port number. */
+export const COMMAND_PORTS = {
+  stdin: { id: 1, name: 'vmm.stdin' },
+  stdout: { id: 2, name: 'vmm.stdout' },
+  stderr: { id: 3, name: 'vmm.stderr' },
+  control: { id: 4, name: 'vmm.control' },
+} as const;
+
+/** Where the second archive puts what this run asks of the guest. */
+export const COMMAND_FILE = 'vmm/command';
+export const HOSTNAME_FILE = 'vmm/hostname';
+
+/**
+ * First process of the built-in guest. With `/vmm/command` it runs that in a PID namespace of its own, so
+ * that nothing outlives the command, with FIFOs between the command and the ports: a port can be opened
+ * once only, and scripts open /dev/stdout and /dev/stderr anew.
+ */
+export function initScript(modules: readonly string[]): string {
+  const { stdin, stdout, stderr, control } = COMMAND_PORTS;
+  return `#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox mount -t tmpfs tmpfs /tmp
+/bin/busybox mount -t tmpfs tmpfs /run
+/bin/busybox --install -s
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM="\${TERM:-linux}"
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin
+ln -s fd/1 /dev/stdout
+ln -s fd/2 /dev/stderr
+mount -t tmpfs tmpfs /dev/shm
+${modules.map((name) => `insmod /lib/modules/${name}.ko`).join('\n')}
+[ -f /${HOSTNAME_FILE} ] && hostname -F /${HOSTNAME_FILE}
+ip link set lo up 2>/dev/null
+cd /root
+for port in /dev/vport*p${control.id}; do device=\${port%p${control.id}}; done
+if [ -f /${COMMAND_FILE} ]; then
+  mkfifo /run/stdin /run/stdout /run/stderr
+  cat "\${device}p${stdin.id}" >/run/stdin &
+  cat /run/stdout >"\${device}p${stdout.id}" &
+  stdout=$!
+  cat /run/stderr >"\${device}p${stderr.id}" &
+  stderr=$!
+  unshare --fork --pid --mount-proc sh /${COMMAND_FILE} </run/stdin >/run/stdout 2>/run/stderr
+  code=$?
+  wait $stdout
+  wait $stderr
+  echo "exit $code" >"\${device}p${control.id}"
+else
+  tty=/dev/hvc0
+  [ -c $tty ] || tty=/dev/ttyAMA0
+  stty -F $tty sane 2>/dev/null
+  setsid -c sh -l <$tty >$tty 2>&1
+  echo "exit $?" >"\${device}p${control.id}"
+fi
+poweroff -f
+`;
+}
+
+/** The file that runs a command: it is executed, never taken for a word of the shell's own. */
+export function commandScript(command: readonly string[]): string {
+  const words = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+  return `( exec ${words} )\nexit $?\n`;
+}

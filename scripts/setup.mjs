@@ -1,0 +1,111 @@
+// Shared set-up of `npm start`, `npm test` and `npm run bench`: packages, build, Debian packages for tests.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const STAMP = join(ROOT, 'node_modules/.cache/vmm/build');
+const PNPM = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).packageManager;
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19)) {
+  fail(`Node ${process.versions.node} is too old: Node 20.19 or later is needed`);
+}
+
+export function fail(message) {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}
+
+/** Runs a command with its output on standard error, and ends this process if it fails. */
+export function run(command, args, options = {}) {
+  const env = { ...process.env, npm_config_loglevel: 'warn', ...options.env };
+  const result = spawnSync(command, args, { cwd: ROOT, stdio: options.stdio ?? ['ignore', 2, 2], env });
+  if (result.error) fail(`${command}: ${result.error.message}`);
+  if (result.status !== 0) {
+    process.stderr.write(`failed (${result.status ?? result.signal}): ${command} ${args.join(' ')}\n`);
+    process.exit(result.status ?? 1);
+  }
+}
+
+export function pnpm(args, options) {
+  run('npx', ['--yes', PNPM, ...args], options);
+}
+
+/** Runs a program of the root's node_modules/.bin. */
+export function bin(name, args, options) {
+  run(join(ROOT, 'node_modules/.bin', name), args, options);
+}
+
+function newest(path) {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return 0;
+  if (!stat.isDirectory()) return stat.mtimeMs;
+  return Math.max(0, ...readdirSync(path).map((name) => (name.startsWith('.') ? 0 : newest(join(path, name)))));
+}
+
+function workspaceFolders() {
+  return [...readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}`), 'reference-vmm', 'integration-tests'];
+}
+
+/** Newest change of anything that a build reads, in milliseconds since the epoch. */
+function sourcesChanged() {
+  const inputs = ['pnpm-lock.yaml', 'package.json', 'tsconfig.base.json', 'turbo.json'];
+  for (const folder of workspaceFolders()) {
+    for (const part of ['src', 'assembly', 'scripts', 'package.json', 'tsconfig.build.json']) inputs.push(join(folder, part));
+  }
+  return Math.max(...inputs.map((path) => newest(join(ROOT, path))));
+}
+
+/** Installs the workspace's packages and builds everything, unless nothing changed since the last time. */
+export function build() {
+  if (existsSync(STAMP) && Number(readFileSync(STAMP, 'utf8')) >= sourcesChanged()) return;
+  const started = Date.now();
+  process.stderr.write('reference-vmm: installing packages and building, once\n');
+  rmSync(STAMP, { force: true });
+  const changed = sourcesChanged();
+  const log = join(ROOT, 'node_modules/.cache/vmm/setup.log');
+  mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
+  quietly(log, 'npx', ['--yes', PNPM, 'install', '--frozen-lockfile']);
+  quietly(log, join(ROOT, 'node_modules/.bin/turbo'), ['run', 'build', '--output-logs=errors-only']);
+  mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
+  writeFileSync(STAMP, String(changed));
+  process.stderr.write(`reference-vmm: built in ${((Date.now() - started) / 1000).toFixed(0)} s\n`);
+}
+
+function quietly(log, command, args) {
+  const env = { ...process.env, npm_config_loglevel: 'warn', TURBO_TELEMETRY_DISABLED: '1' };
+  const result = spawnSync(command, args, { cwd: ROOT, env, encoding: 'utf8', maxBuffer: 64 << 20 });
+  const output = `${result.stdout ?? ''}${result.stderr ?? ''}`;
+  writeFileSync(log, output);
+  if (result.error) fail(`${command}: ${result.error.message}`);
+  if (result.status !== 0) fail(`${output}\nfailed (${result.status ?? result.signal}): ${command} ${args.join(' ')}`);
+}
+
+/** Debian packages that the tests use, by a file that shows that each is installed. */
+const TEST_TOOLS = {
+  'qemu-user-static': '/usr/bin/qemu-aarch64-static',
+  'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
+  'gcc-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-gcc',
+  'binutils-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-objdump',
+  'libc6-dev-arm64-cross': '/usr/aarch64-linux-gnu/include/stdio.h',
+  'device-tree-compiler': '/usr/bin/dtc',
+  e2fsprogs: '/sbin/mke2fs',
+  tmux: '/usr/bin/tmux',
+};
+
+/** Installs the Debian packages that tests need; without root it says what to install and ends. */
+export function testTools() {
+  const missing = Object.entries(TEST_TOOLS)
+    .filter(([, file]) => !existsSync(file))
+    .map(([name]) => name);
+  if (missing.length === 0) return;
+  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
+  if (process.getuid?.() !== 0) fail(`The tests need Debian packages that are missing here. Install them with:\n  sudo ${command}`);
+  if (!existsSync('/usr/bin/apt-get')) fail(`The tests need these Debian packages, and there is no apt-get here: ${missing.join(' ')}`);
+  process.stderr.write(`installing for the tests: ${missing.join(' ')}\n`);
+  const env = { DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-q'], { env });
+  run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], { env });
+}
