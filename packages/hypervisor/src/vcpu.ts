@@ -60,14 +60,7 @@ export interface VcpuState {
  * `pstate` (SPSR layout), `v0`…`v31` (128 bits), `fpcr`, `fpsr`.
  */
 export type Aarch64CoreRegister =
-  | `x${number}`
-  | `v${number}`
-  | 'sp_el0'
-  | 'sp_el1'
-  | 'pc'
-  | 'pstate'
-  | 'fpcr'
-  | 'fpsr';
+  `x${number}` | `v${number}` | 'sp_el0' | 'sp_el1' | 'pc' | 'pstate' | 'fpcr' | 'fpsr';
 
 /** An AArch64 virtual CPU (EL0 and EL1). */
 export interface Aarch64Vcpu extends Vcpu {
