@@ -1,0 +1,4 @@
+export * as aarch64 from './aarch64/index.ts';
+export * from './command-line.ts';
+export * from './errors.ts';
+export type * from './source.ts';
