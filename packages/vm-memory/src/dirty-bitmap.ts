@@ -1,0 +1,79 @@
+import type { GuestAddress } from './address.ts';
+import type { GuestRegion } from './region.ts';
+
+/** Bytes of guest memory behind one bit of a {@link DirtyBitmap}. */
+export const DIRTY_PAGE_SIZE = 4096;
+
+/** The dirty pages of one region. */
+export interface DirtyPages {
+  /** Address of the page of bit 0, a multiple of {@link DIRTY_PAGE_SIZE}. */
+  readonly guestAddress: GuestAddress;
+  /** Number of pages, which is the number of valid bits. */
+  readonly pageCount: number;
+  /** Page `n` is bit `n % 32` of word `n / 32`. */
+  readonly bits: Uint32Array;
+}
+
+class RegionBits implements DirtyPages {
+  readonly start: number;
+  readonly end: number;
+  readonly firstPage: number;
+  readonly guestAddress: GuestAddress;
+  readonly pageCount: number;
+  bits: Uint32Array;
+
+  constructor(region: GuestRegion) {
+    this.start = region.guestAddress;
+    this.end = region.end;
+    this.firstPage = Math.floor(region.guestAddress / DIRTY_PAGE_SIZE);
+    this.guestAddress = this.firstPage * DIRTY_PAGE_SIZE;
+    this.pageCount = Math.floor((region.end - 1) / DIRTY_PAGE_SIZE) - this.firstPage + 1;
+    this.bits = new Uint32Array(Math.ceil(this.pageCount / 32));
+  }
+}
+
+/**
+ * Which pages the VMM's own accesses wrote since the last `take()`. What the vCPUs wrote is the
+ * hypervisor's to say.
+ */
+export class DirtyBitmap {
+  readonly #regions: readonly RegionBits[];
+
+  /** @param regions sorted by address */
+  constructor(regions: readonly GuestRegion[]) {
+    this.#regions = regions.map((region) => new RegionBits(region));
+  }
+
+  /** Marks every page that holds a byte of the range. Parts outside all regions are passed over. */
+  mark(address: GuestAddress, length: number): void {
+    const end = address + length;
+    if (end === address) return;
+    for (const region of this.#regions) {
+      if (region.start >= end) break;
+      if (region.end <= address) continue;
+      const from = Math.floor(Math.max(address, region.start) / DIRTY_PAGE_SIZE) - region.firstPage;
+      const last = Math.floor((Math.min(end, region.end) - 1) / DIRTY_PAGE_SIZE) - region.firstPage;
+      const { bits } = region;
+      for (let page = from; page <= last; page++) bits[page >>> 5]! |= 1 << (page & 31);
+    }
+  }
+
+  /** Whether the page that holds `address` is marked; false outside all regions. */
+  isDirty(address: GuestAddress): boolean {
+    for (const region of this.#regions) {
+      if (address < region.start || address >= region.end) continue;
+      const page = Math.floor(address / DIRTY_PAGE_SIZE) - region.firstPage;
+      return ((region.bits[page >>> 5]! >>> (page & 31)) & 1) === 1;
+    }
+    return false;
+  }
+
+  /** The marks so far, one entry for each region in order of address; clears them. */
+  take(): DirtyPages[] {
+    return this.#regions.map((region) => {
+      const { guestAddress, pageCount, bits } = region;
+      region.bits = new Uint32Array(bits.length);
+      return { guestAddress, pageCount, bits };
+    });
+  }
+}
