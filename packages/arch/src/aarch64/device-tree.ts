@@ -187,6 +187,7 @@ function gicNode({ gic, vcpus }: DeviceTreeConfig): FdtNodeInput {
       properties: {
         compatible: 'arm,cortex-a15-gic',
         ...common,
+        '#address-cells': 0,
         reg: cells64(gic.distributor, 0x1000, gic.cpuInterface, 0x2000),
         phandle: GIC_PHANDLE,
       },
@@ -198,7 +199,9 @@ function gicNode({ gic, vcpus }: DeviceTreeConfig): FdtNodeInput {
       compatible: 'arm,gic-v3',
       ...common,
       reg: cells64(gic.distributor, 0x10000, gic.redistributor, vcpus * GICR_STRIDE),
-      ...(gic.its !== undefined && { '#address-cells': 2, '#size-cells': 2, ranges: true }),
+      ...(gic.its === undefined
+        ? { '#address-cells': 0 }
+        : { '#address-cells': 2, '#size-cells': 2, ranges: true }),
       phandle: GIC_PHANDLE,
     },
     children: gic.its === undefined ? [] : [itsNode(gic.its)],
