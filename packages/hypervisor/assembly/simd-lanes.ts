@@ -1,7 +1,9 @@
 // Lane arithmetic over 128-bit vectors by lane size (0: 8 bits, 1: 16, 2: 32, 3: 64).
 
 // @ts-ignore: decorator
-@inline const SIGN_64: v128 = i64x2(i64.MIN_VALUE, i64.MIN_VALUE);
+@inline function signs64(): v128 {
+  return i64x2(i64.MIN_VALUE, i64.MIN_VALUE);
+}
 
 export function addV(size: u32, a: v128, b: v128): v128 {
   switch (size) {
@@ -36,7 +38,7 @@ export function gtV(size: u32, a: v128, b: v128, unsigned: bool): v128 {
       case 0: return i8x16.gt_u(a, b);
       case 1: return i16x8.gt_u(a, b);
       case 2: return i32x4.gt_u(a, b);
-      default: return i64x2.gt_s(v128.xor(a, SIGN_64), v128.xor(b, SIGN_64));
+      default: return i64x2.gt_s(v128.xor(a, signs64()), v128.xor(b, signs64()));
     }
   }
   switch (size) {

@@ -31,6 +31,8 @@ async function buildEngine() {
       '--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory', '--enable', 'sign-extension',
       '--enable', 'nontrapping-f2i',
       '--noAssert', '--use', 'abort=',
+      // v128 parameters stay inside the module.
+      '--disableWarning', '112',
       '-O3', '--converge',
     ],
     { baseDir: root },

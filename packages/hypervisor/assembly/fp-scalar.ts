@@ -1,0 +1,1 @@
+export function execScalarFp(cpu: usize, insn: u32): bool { return false; }
