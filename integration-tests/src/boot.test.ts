@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { BOOT_TIMEOUT, Scratch, cli, guest, initrdWith, sh } from './support.ts';

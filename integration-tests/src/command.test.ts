@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { BOOT_TIMEOUT, inGuest, sh, sha256 } from './support.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { mkdirSync } from 'node:fs';
 import { BOOT_TIMEOUT, type CliResult, Scratch, cli, guest, sh } from './support.ts';
 

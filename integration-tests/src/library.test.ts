@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { text } from 'node:stream/consumers';
 import { VmBuilder, VmmError } from '@vmm/reference-vmm';
 import { BOOT_TIMEOUT, Scratch, guest, initrdWith } from './support.ts';

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { BOOT_TIMEOUT, CLI, ROOT } from './support.ts';
 

@@ -23,3 +23,8 @@ export class VmmError extends Error {
     this.code = code;
   }
 }
+
+/** Whether a system call failed with this error code, e.g. `ENOENT`. */
+export function isErrno(error: unknown, code: string): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === code;
+}

@@ -37,6 +37,10 @@ ${modules.map((name) => `insmod /lib/modules/${name}.ko`).join('\n')}
 ip link set lo up 2>/dev/null
 cd /root
 for port in /dev/vport*p${control.id}; do device=\${port%p${control.id}}; done
+# poweroff, reboot and halt tell the first process by a signal; wait, unlike a foreground child, lets it through.
+trap 'poweroff -f' USR2
+trap 'reboot -f' TERM
+trap 'halt -f' USR1
 if [ -f /${COMMAND_FILE} ]; then
   mkfifo /run/stdin /run/stdout /run/stderr
   cat "\${device}p${stdin.id}" >/run/stdin &
@@ -44,18 +48,20 @@ if [ -f /${COMMAND_FILE} ]; then
   stdout=$!
   cat /run/stderr >"\${device}p${stderr.id}" &
   stderr=$!
-  unshare --fork --pid --mount-proc sh /${COMMAND_FILE} </run/stdin >/run/stdout 2>/run/stderr
+  unshare --fork --pid --mount-proc sh /${COMMAND_FILE} </run/stdin >/run/stdout 2>/run/stderr &
+  wait $!
   code=$?
   wait $stdout
   wait $stderr
-  echo "exit $code" >"\${device}p${control.id}"
 else
   tty=/dev/hvc0
   [ -c $tty ] || tty=/dev/ttyAMA0
-  stty -F $tty sane 2>/dev/null
-  setsid -c sh -l <$tty >$tty 2>&1
-  echo "exit $?" >"\${device}p${control.id}"
+  stty -F $tty sane
+  setsid -c sh -l <$tty >$tty 2>&1 &
+  wait $!
+  code=$?
 fi
+echo "exit $code" >"\${device}p${control.id}"
 poweroff -f
 `;
 }

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { VmBuilder } from '../../builder.ts';
 import { DEFAULT_CMDLINE, parseDisk, parseDuration, parseSize } from '../../config.ts';
-import { VmmError } from '../../errors.ts';
+import { VmmError, isErrno } from '../../errors.ts';
 import type { StopReason, Vmm } from '../../vmm.ts';
 import { EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_USAGE, EXIT_VMM } from '../exit-codes.ts';
 import { describeError, say } from '../messages.ts';
@@ -150,7 +150,7 @@ async function drive(vm: Vmm, hasCommand: boolean, ending: Ending): Promise<numb
       pipeline(stderr, process.stderr, { end: false }),
     ]);
     output.catch((error: unknown) => {
-      if (error instanceof Error && 'code' in error && error.code === 'EPIPE') ending.end(EXIT_SIGNAL + constants.signals.SIGPIPE, undefined);
+      if (isErrno(error, 'EPIPE')) ending.end(EXIT_SIGNAL + constants.signals.SIGPIPE, undefined);
       else ending.end(EXIT_VMM, `standard output: ${describeError(error)}`);
     });
     if (process.stdin.isTTY) stdin.end();
