@@ -45,9 +45,19 @@ export interface Queue {
    * @throws VirtioQueueError when the ring or the chain breaks the standard's rules
    */
   pop(): DescriptorChain | null;
-  /** Gives the last popped chain back as if it had not been popped. */
+  /**
+   * Gives the chain that was popped last back as if it had not been popped.
+   *
+   * @throws VirtioQueueError `CHAIN_NOT_OUT` when `chain` is not the one popped last or is not out
+   */
   undoPop(chain: DescriptorChain): void;
-  /** @param bytesWritten total of bytes the device stored into the chain's writable part */
+  /**
+   * Puts the chain on the used ring; it is the driver's from then on. Does nothing once the queue is broken,
+   * so that requests in flight may complete late.
+   *
+   * @param bytesWritten bytes the device stored, counted from the start of the chain's writable part
+   * @throws VirtioQueueError `CHAIN_NOT_OUT`, `INVALID_ARGUMENT`
+   */
   addUsed(chain: DescriptorChain, bytesWritten: number): void;
   /** Whether the driver wants an interrupt for what was used since the last call (§2.7.7.2). */
   needsInterrupt(): boolean;
@@ -55,5 +65,6 @@ export interface Queue {
   disableNotifications(): void;
   /** Asks for notifications again; true when chains arrived meanwhile, so that the caller pops again. */
   enableNotifications(): boolean;
+  /** @throws VirtioQueueError `CHAINS_OUT` unless every popped chain was used or undone */
   save(): QueueState;
 }

@@ -158,25 +158,34 @@ export class GuestMemory {
   /** @throws VmMemoryError `OUT_OF_RANGE`, `INVALID_ARGUMENT`, `READ_ONLY`; so do all writes below */
   writeUint8(address: GuestAddress, value: number): void {
     const region = this.#insideForWrite(address, 1);
-    if (region !== undefined) return region.view.setUint8(address - region.guestAddress, value);
-    this.#scratchView.setUint8(0, value);
-    this.#scatter(address, 1);
+    if (region !== undefined) {
+      region.view.setUint8(address - region.guestAddress, value);
+    } else {
+      this.#scratchView.setUint8(0, value);
+      this.#scatter(address, 1);
+    }
   }
 
   /** Stores `value` modulo 2^16. */
   writeUint16(address: GuestAddress, value: number): void {
     const region = this.#insideForWrite(address, 2);
-    if (region !== undefined) return region.view.setUint16(address - region.guestAddress, value, true);
-    this.#scratchView.setUint16(0, value, true);
-    this.#scatter(address, 2);
+    if (region !== undefined) {
+      region.view.setUint16(address - region.guestAddress, value, true);
+    } else {
+      this.#scratchView.setUint16(0, value, true);
+      this.#scatter(address, 2);
+    }
   }
 
   /** Stores `value` modulo 2^32. */
   writeUint32(address: GuestAddress, value: number): void {
     const region = this.#insideForWrite(address, 4);
-    if (region !== undefined) return region.view.setUint32(address - region.guestAddress, value, true);
-    this.#scratchView.setUint32(0, value, true);
-    this.#scatter(address, 4);
+    if (region !== undefined) {
+      region.view.setUint32(address - region.guestAddress, value, true);
+    } else {
+      this.#scratchView.setUint32(0, value, true);
+      this.#scatter(address, 4);
+    }
   }
 
   /** @param value an integer from 0 to 2^53 - 1 */
@@ -195,9 +204,12 @@ export class GuestMemory {
   /** Stores `value` modulo 2^64. */
   writeBigUint64(address: GuestAddress, value: bigint): void {
     const region = this.#insideForWrite(address, 8);
-    if (region !== undefined) return region.view.setBigUint64(address - region.guestAddress, value, true);
-    this.#scratchView.setBigUint64(0, value, true);
-    this.#scatter(address, 8);
+    if (region !== undefined) {
+      region.view.setBigUint64(address - region.guestAddress, value, true);
+    } else {
+      this.#scratchView.setBigUint64(0, value, true);
+      this.#scatter(address, 8);
+    }
   }
 
   /**

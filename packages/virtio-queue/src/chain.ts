@@ -1,0 +1,207 @@
+import { formatAddress, type GuestMemory, type GuestRegion } from '@vmm/vm-memory';
+import { MAX_CHAIN_BYTES } from './constants.ts';
+import { ChainReader, ChainWriter } from './cursor.ts';
+import { VirtioQueueError } from './errors.ts';
+
+/**
+ * One buffer from the driver: pieces of guest memory, those the device reads first, then those it writes
+ * (VIRTIO 1.3 §2.6, §2.7.4). A piece is contiguous in the host, so that `slice(i)` is always one view: it is
+ * a descriptor, except that an empty descriptor makes no piece and one that reaches from one region of
+ * guest memory into the next makes two. How pieces are cut says nothing about the request (§2.7.4.1): use
+ * `reader` and `writer`.
+ *
+ * Everything here was checked when the chain was popped and cannot change afterwards, whatever the driver
+ * does to the ring; the bytes themselves can.
+ */
+export class DescriptorChain {
+  /** What the ring identifies the chain by. */
+  readonly head: number;
+  readonly memory: GuestMemory;
+  #length = 0;
+  #readableCount = 0;
+  #readableBytes = 0;
+  #writableBytes = 0;
+  #sawWritable = false;
+  readonly #regions: GuestRegion[] = [];
+  #offsets = new Float64Array(4);
+  #sizes = new Float64Array(4);
+  #reader: ChainReader | undefined;
+  #writer: ChainWriter | undefined;
+
+  constructor(memory: GuestMemory, head: number) {
+    this.memory = memory;
+    this.head = head;
+  }
+
+  /** Number of pieces. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Number of pieces that the device reads: 0 … readableCount - 1. */
+  get readableCount(): number {
+    return this.#readableCount;
+  }
+
+  /** Number of pieces that the device writes: readableCount … length - 1. */
+  get writableCount(): number {
+    return this.#length - this.#readableCount;
+  }
+
+  /** Total of the readable pieces, up to 2^32. */
+  get readableBytes(): number {
+    return this.#readableBytes;
+  }
+
+  /** Total of the writable pieces, up to 2^32. */
+  get writableBytes(): number {
+    return this.#writableBytes;
+  }
+
+  /** Guest physical address of piece `i`. */
+  address(i: number): number {
+    return this.region(i).guestAddress + this.offset(i);
+  }
+
+  /** Bytes of piece `i`, at least 1. */
+  size(i: number): number {
+    this.#check(i);
+    return this.#sizes[i]!;
+  }
+
+  isWritable(i: number): boolean {
+    this.#check(i);
+    return i >= this.#readableCount;
+  }
+
+  /** The region of guest memory that holds piece `i`. */
+  region(i: number): GuestRegion {
+    this.#check(i);
+    return this.#regions[i]!;
+  }
+
+  /** Where piece `i` begins in the bytes of its region. */
+  offset(i: number): number {
+    this.#check(i);
+    return this.#offsets[i]!;
+  }
+
+  /** A new view of piece `i`. */
+  slice(i: number): Uint8Array {
+    const offset = this.offset(i);
+    return this.#regions[i]!.bytes.subarray(offset, offset + this.#sizes[i]!);
+  }
+
+  /** Reads the readable part from its start. The same cursor at every call. */
+  get reader(): ChainReader {
+    this.#reader ??= new ChainReader(this);
+    return this.#reader;
+  }
+
+  /** Writes the writable part from its start. The same cursor at every call. */
+  get writer(): ChainWriter {
+    this.#writer ??= new ChainWriter(this);
+    return this.#writer;
+  }
+
+  /** For queues: forgets all pieces and rewinds the cursors. */
+  clear(): void {
+    this.#length = 0;
+    this.#readableCount = 0;
+    this.#readableBytes = 0;
+    this.#writableBytes = 0;
+    this.#sawWritable = false;
+    this.#reader?.rewind();
+    this.#writer?.rewind();
+  }
+
+  /**
+   * For queues: appends the buffer of one descriptor. The driver may describe an empty buffer (nothing in
+   * §2.7.5 forbids it); its address means nothing then.
+   *
+   * @param size bytes, 0 … 2^32 - 1
+   * @throws VirtioQueueError `READABLE_AFTER_WRITABLE`, `CHAIN_TOO_LARGE`, `BUFFER_OUT_OF_RANGE`, `BUFFER_READ_ONLY`
+   */
+  append(address: number, size: number, writable: boolean): void {
+    if (writable) {
+      this.#sawWritable = true;
+    } else if (this.#sawWritable) {
+      throw new VirtioQueueError(
+        'READABLE_AFTER_WRITABLE',
+        `chain ${this.head}: a device-readable descriptor follows a device-writable one`,
+      );
+    }
+    if (size === 0) return;
+    if (this.#readableBytes + this.#writableBytes + size > MAX_CHAIN_BYTES) {
+      throw new VirtioQueueError('CHAIN_TOO_LARGE', `chain ${this.head} has more than 2^32 bytes`);
+    }
+    const region = this.memory.findRegion(address);
+    if (region !== undefined && address + size <= region.end) {
+      this.#appendPiece(region, address, size, writable);
+    } else {
+      this.#appendAcross(address, size, writable);
+    }
+  }
+
+  /** For queues: marks the writable part dirty. */
+  markWritten(): void {
+    for (let i = this.#readableCount; i < this.#length; i++)
+      this.memory.markDirty(this.address(i), this.size(i));
+  }
+
+  #appendAcross(address: number, size: number, writable: boolean): void {
+    const { memory } = this;
+    if (!memory.contains(address, size)) {
+      throw new VirtioQueueError(
+        'BUFFER_OUT_OF_RANGE',
+        `chain ${this.head}: ${size} bytes at ${formatAddress(address)} are not guest memory`,
+      );
+    }
+    const end = address + size;
+    for (let start = address; start < end;) {
+      const region = memory.findRegion(start)!;
+      const stop = Math.min(end, region.end);
+      this.#appendPiece(region, start, stop - start, writable);
+      start = stop;
+    }
+  }
+
+  #appendPiece(region: GuestRegion, address: number, size: number, writable: boolean): void {
+    const i = this.#length;
+    if (writable) {
+      if (region.readOnly) {
+        throw new VirtioQueueError(
+          'BUFFER_READ_ONLY',
+          `chain ${this.head}: the device-writable buffer at ${formatAddress(address)} is in read-only memory`,
+        );
+      }
+      this.#writableBytes += size;
+    } else {
+      this.#readableBytes += size;
+      this.#readableCount = i + 1;
+    }
+    if (i === this.#offsets.length) this.#grow();
+    this.#regions[i] = region;
+    this.#offsets[i] = address - region.guestAddress;
+    this.#sizes[i] = size;
+    this.#length = i + 1;
+  }
+
+  #grow(): void {
+    const offsets = new Float64Array(this.#offsets.length * 2);
+    offsets.set(this.#offsets);
+    this.#offsets = offsets;
+    const sizes = new Float64Array(offsets.length);
+    sizes.set(this.#sizes);
+    this.#sizes = sizes;
+  }
+
+  #check(i: number): void {
+    if (!(i >= 0 && i < this.#length)) {
+      throw new VirtioQueueError(
+        'INVALID_ARGUMENT',
+        `piece ${i} of chain ${this.head}, which has ${this.#length}`,
+      );
+    }
+  }
+}

@@ -1,0 +1,7 @@
+export { DescriptorChain } from './chain.ts';
+export * from './constants.ts';
+export { ChainCursor, ChainReader, ChainWriter } from './cursor.ts';
+export { VirtioQueueError, type VirtioQueueErrorCode } from './errors.ts';
+export { needEvent } from './event-index.ts';
+export type { Queue, QueueConfig, QueueState } from './queue.ts';
+export { createSplitQueue, restoreSplitQueue } from './split.ts';

@@ -1,0 +1,7 @@
+export {
+  MockSplitDriver,
+  type MockBuffer,
+  type MockDescriptor,
+  type MockSplitDriverOptions,
+  type MockUsed,
+} from './split-driver.ts';
