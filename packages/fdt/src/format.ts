@@ -28,8 +28,11 @@ export const MAX_DEPTH = 64;
  */
 export const MAX_NAME_LENGTH = 255;
 
-/** A node name: node-name with an optional unit-address (§2.2.1). The root's name is empty. */
-export const NODE_NAME: RegExp = /^[0-9A-Za-z,._+-]+(@[0-9A-Za-z,._+-]+)?$/;
+/**
+ * A node name: node-name with an optional unit-address (§2.2.1). Either may be empty, as dtc has it and trees
+ * in use have it. The root's name is empty.
+ */
+export const NODE_NAME: RegExp = /^(?!$)[0-9A-Za-z,._+-]*(@[0-9A-Za-z,._+-]*)?$/;
 /** Characters of property names (§2.2.4.1). */
 export const PROPERTY_NAME: RegExp = /^[0-9A-Za-z,._+?#*-]+$/;
 

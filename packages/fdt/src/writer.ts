@@ -25,6 +25,8 @@ import type { FdtValue } from './value.ts';
 export interface FdtFinishOptions {
   /** Bytes of free space to add, as `dtc -p`. Default 0. */
   readonly padding?: number;
+  /** Power of 2 that `totalsize` is made a multiple of, as `dtc -a`. Default 1. */
+  readonly alignTo?: number;
   /** `totalsize` to reach with free space, as `dtc -S`. `TOO_LARGE` when the tree needs more. */
   readonly padTo?: number;
   /** Free memory reservation entries before the terminator, as `dtc -R`. Default 0. */
@@ -199,7 +201,11 @@ export class FdtWriter {
     const structureLength = this.#length + 4;
     const stringsOffset = structureOffset + structureLength;
     const used = stringsOffset + this.#strings.length;
-    const size = used + checkU32(options.padding ?? 0, 'padding');
+    const alignment = checkU32(options.alignTo ?? 1, 'alignTo');
+    if (alignment === 0 || (alignment & (alignment - 1)) !== 0) {
+      throw new FdtError('BAD_VALUE', `alignTo is ${alignment}, not a power of 2`);
+    }
+    const size = Math.ceil((used + checkU32(options.padding ?? 0, 'padding')) / alignment) * alignment;
     const padTo = options.padTo === undefined ? size : checkU32(options.padTo, 'padTo');
     if (size > padTo) throw new FdtError('TOO_LARGE', `the tree takes ${size} bytes, more than ${padTo}`);
     checkSize(padTo);
