@@ -28,9 +28,14 @@ export interface SystemEventExit {
   readonly event: 'shutdown' | 'reset';
 }
 
-/** The vCPU waits for an interrupt (WFI, HLT). Seen from `run()` only: a vCPU thread waits by itself. */
+/**
+ * The vCPU waits for an interrupt (WFI, HLT) and nothing that the backend knows of will bring one sooner than
+ * `wakeAfterNs`. Seen from `run()` only: a vCPU thread waits by itself.
+ */
 export interface HaltExit {
   readonly reason: 'halt';
+  /** Nanoseconds until the vCPU's own timer fires; Infinity when none is armed. */
+  readonly wakeAfterNs: number;
 }
 
 /** `kick()` or the end of an instruction budget brought `run()` back. */

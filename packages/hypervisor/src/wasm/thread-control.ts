@@ -1,0 +1,190 @@
+import { HypervisorError } from '../errors.ts';
+import type { ExitAction } from '../vcpu.ts';
+import type { VcpuThread } from './host.ts';
+import type { SharedState, VcpuWords } from './shared.ts';
+import {
+  COMMAND_PAUSE,
+  COMMAND_RUN,
+  COMMAND_STOP,
+  SLOT_ANSWERED,
+  SLOT_EXIT,
+  SLOT_RUNNING,
+  THREAD_NONE,
+  THREAD_PAUSED,
+  THREAD_RUNNING,
+} from './shared.ts';
+import type { VcpuOwner } from './vm.ts';
+
+/**
+ * How long a thread may take to obey before it is terminated, in milliseconds. It looks at its command every few
+ * microseconds, so only an engine at fault or a machine without any processor time left takes so long.
+ */
+const STOP_GRACE = 10_000;
+/** The same when the VM's state is no longer wanted. */
+const DISPOSE_GRACE = 1_000;
+
+/** The owner's side of a vCPU thread. */
+export class ThreadControl {
+  readonly #vm: VcpuOwner;
+  readonly #shared: SharedState;
+  readonly #vcpu: VcpuWords;
+  readonly #index: number;
+  #thread: VcpuThread | undefined;
+  #ended: Promise<void> = Promise.resolve();
+  #serve: (() => ExitAction) | undefined;
+  #serving = false;
+  #pauseWaiters: (() => void)[] = [];
+  #terminated = false;
+  #disposing = false;
+  /** Why the VM's threads were stopped, when it was not asked for. */
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(vm: VcpuOwner, vcpu: VcpuWords, index: number) {
+    this.#vm = vm;
+    this.#shared = vm.shared;
+    this.#vcpu = vcpu;
+    this.#index = index;
+  }
+
+  get exists(): boolean {
+    return this.#thread !== undefined;
+  }
+
+  /** Whether an exit of the thread is being handled. */
+  get serving(): boolean {
+    return this.#serving;
+  }
+
+  /** Whether the vCPU's state does not change now. */
+  get still(): boolean {
+    if (this.#thread === undefined) return true;
+    return Atomics.load(this.#shared.words, this.#vcpu.threadState) === THREAD_PAUSED;
+  }
+
+  /** Runs a thread; resolves when it has ended. */
+  async start(serve: () => ExitAction): Promise<void> {
+    if (this.#terminated) {
+      throw new HypervisorError('ENGINE_FAULT', `vCPU ${this.#index} did not obey and had to be terminated`);
+    }
+    const { words } = this.#shared;
+    Atomics.store(words, this.#vcpu.command, COMMAND_RUN);
+    Atomics.store(words, this.#vcpu.slotState, SLOT_RUNNING);
+    Atomics.store(words, this.#vcpu.threadState, THREAD_RUNNING);
+    const thread = this.#vm.startThread(this.#index);
+    this.#serve = serve;
+    this.#thread = thread;
+    this.#ended = this.#finish(thread);
+    await this.#ended;
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure.error;
+  }
+
+  /** Ends the thread and makes its `start()` reject. */
+  fail(error: unknown): void {
+    if (this.#thread === undefined) return;
+    this.#failure ??= { error };
+    this.requestStop();
+  }
+
+  async #finish(thread: VcpuThread): Promise<void> {
+    try {
+      await thread.ended;
+    } catch (cause) {
+      this.#terminated = true;
+      this.#vm.fail(
+        new HypervisorError('ENGINE_FAULT', `the thread of vCPU ${this.#index} failed: ${String(cause)}`, {
+          cause,
+        }),
+      );
+    }
+    this.#vm.flush();
+    Atomics.store(this.#shared.words, this.#vcpu.threadState, THREAD_NONE);
+    this.#thread = undefined;
+    this.#releasePauses();
+    this.#vm.threadEnded();
+  }
+
+  kick(): void {
+    Atomics.store(this.#shared.words, this.#vcpu.kick, 1);
+    this.#shared.wakeVcpu(this.#vcpu);
+  }
+
+  /** Asks the thread to pause; resolves when it stands still or has ended. */
+  async pause(): Promise<void> {
+    if (this.#thread === undefined || this.still) return;
+    const { words } = this.#shared;
+    Atomics.compareExchange(words, this.#vcpu.command, COMMAND_RUN, COMMAND_PAUSE);
+    this.kick();
+    await new Promise<void>((resolve) => this.#pauseWaiters.push(resolve));
+  }
+
+  resume(): void {
+    const { words } = this.#shared;
+    if (this.#thread === undefined) return;
+    if (Atomics.compareExchange(words, this.#vcpu.command, COMMAND_PAUSE, COMMAND_RUN) !== COMMAND_PAUSE)
+      return;
+    Atomics.store(words, this.#vcpu.threadState, THREAD_RUNNING);
+    Atomics.notify(words, this.#vcpu.command);
+    // A pause that has not come about by now never will.
+    this.#releasePauses();
+  }
+
+  /** Tells the thread to end, without waiting. */
+  requestStop(): void {
+    if (this.#thread === undefined) return;
+    const { words } = this.#shared;
+    Atomics.store(words, this.#vcpu.command, COMMAND_STOP);
+    Atomics.notify(words, this.#vcpu.command);
+    this.kick();
+  }
+
+  async stop(): Promise<void> {
+    await this.#end(STOP_GRACE);
+  }
+
+  /** Ends the thread; nothing is called back any more. */
+  async dispose(): Promise<void> {
+    this.#disposing = true;
+    await this.#end(DISPOSE_GRACE);
+  }
+
+  async #end(grace: number): Promise<void> {
+    const thread = this.#thread;
+    if (thread === undefined) return;
+    this.requestStop();
+    const timer = setTimeout(() => {
+      this.#terminated = true;
+      thread.terminate();
+    }, grace);
+    await this.#ended;
+    clearTimeout(timer);
+  }
+
+  /** Handles what the thread waits for; true if that was an exit. */
+  serve(): boolean {
+    const { words } = this.#shared;
+    if (this.#pauseWaiters.length > 0 && this.still) this.#releasePauses();
+    if (this.#serving || this.#serve === undefined) return false;
+    if (Atomics.load(words, this.#vcpu.slotState) !== SLOT_EXIT) return false;
+    // Writes made before this exit come first. Should one of their callbacks throw, the exit is handled later.
+    if (!this.#disposing) this.#vm.drain();
+    let action: ExitAction = 'stop';
+    this.#serving = true;
+    try {
+      if (!this.#disposing) action = this.#serve();
+    } finally {
+      this.#serving = false;
+      if (action === 'stop') Atomics.store(words, this.#vcpu.command, COMMAND_STOP);
+      Atomics.store(words, this.#vcpu.slotState, SLOT_ANSWERED);
+      Atomics.notify(words, this.#vcpu.slotState);
+    }
+    return true;
+  }
+
+  #releasePauses(): void {
+    const waiters = this.#pauseWaiters;
+    this.#pauseWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+}
