@@ -89,6 +89,11 @@ function apart(f: Fields): boolean {
   return f['SPn'] === 31 || (f['SPn'] !== f['Rt'] && f['SPn'] !== f['Rt2']);
 }
 
+/** The status register of a store-exclusive must not be the base (31 is ZR as one, SP as the other). */
+function statusApart(f: Fields): boolean {
+  return f['SPn'] === 31 || f['Rs'] !== f['SPn'];
+}
+
 function single(transfer: Transfer): Encoding[] {
   const v = transfer.vector ? '1' : '0';
   const { size, opc, bytes } = transfer;
@@ -265,7 +270,7 @@ function ordered(): Encoding[] {
         name,
         `${bits} 001000 ${o} ${l} 0 ${rs} ${o0} 11111 SPn Rt`,
         {
-          allowed: (f) => f['Rs'] === undefined || (f['Rs'] !== f['Rt'] && f['Rs'] !== f['SPn']),
+          allowed: (f) => f['Rs'] === undefined || (f['Rs'] !== f['Rt'] && statusApart(f)),
           access: (f) => ({
             base: f['SPn']!,
             offset: 0,
@@ -292,7 +297,7 @@ function ordered(): Encoding[] {
         `${bits} 001000 0 ${l} 1 ${rs} ${o0} Rt2 SPn Rt`,
         {
           allowed: (f) =>
-            load ? f['Rt'] !== f['Rt2'] : f['Rs'] !== f['Rt'] && f['Rs'] !== f['Rt2'] && f['Rs'] !== f['SPn'],
+            load ? f['Rt'] !== f['Rt2'] : f['Rs'] !== f['Rt'] && f['Rs'] !== f['Rt2'] && statusApart(f),
           access: (f) => ({
             base: f['SPn']!,
             offset: 0,

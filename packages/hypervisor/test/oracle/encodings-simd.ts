@@ -6,7 +6,7 @@ function row(name: string, mnemonics: string, pattern: string, options: Options 
 
 /** Element sizes by the letters of the Arm ARM's arrangement tables: b 0, h 1, s 2, d 3. */
 function sizes(letters: string): (f: Fields) => boolean {
-  const allowed = [...letters].map((letter) => 'bhsd'.indexOf(letter));
+  const allowed = letters.split('').map((letter) => 'bhsd'.indexOf(letter));
   return (f) => allowed.includes(f['size']!);
 }
 

@@ -4,7 +4,6 @@ import {
   BRK,
   CODE_BASE,
   DATA_BASE,
-  DATA_SIZE,
   DATA_WORDS,
   fillWindow,
   FPCR,

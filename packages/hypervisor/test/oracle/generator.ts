@@ -19,7 +19,6 @@ import {
 
 /** What the general registers are used for, so that values flow and addresses stay inside the window. */
 const DESTINATIONS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 29, 30, 31];
-const READ_ONLY = [10, 11, 12, 13, 14, 15];
 const BASES = [16, 17, 18, 19, SP];
 /** Bases that are multiples of 64 and never change. */
 const ALIGNED = [20, 21];
