@@ -1,8 +1,8 @@
 // Test entry: executes the same groups of cases as runner.c, with the same results.
-import { execSimdFp, execSimdLoadStore } from '../../assembly/simd';
-import { CPU_FAULTED, CPU_FPCR, CPU_FPSR, CPU_V, VCPU_BASE } from '../../assembly/layout';
-import { getNZCV, setNZCV } from '../../assembly/state';
-import { MEMORY_OFFSET, MEMORY_SIZE } from '../../assembly/mem';
+import { execSimdFp, execSimdLoadStore } from '../../../assembly/simd';
+import { CPU_FAULTED, CPU_FPCR, CPU_FPSR, CPU_V, VCPU_BASE } from '../../../assembly/layout';
+import { getNZCV, setNZCV } from '../../../assembly/state';
+import { MEMORY_OFFSET, MEMORY_SIZE } from '../../../assembly/mem';
 
 const CPU: usize = VCPU_BASE;
 
