@@ -1,7 +1,6 @@
-// GICv3 (IHI 0069): the entry points. Each takes the lock, except those that only look.
-import {
-  GIC, HEADER, HEADER_GIC_DISTRIBUTOR, HEADER_GIC_ENABLED, HEADER_GIC_REDISTRIBUTOR, HEADER_SPI_EDGE, HEADER_SPI_LEVEL,
-} from './layout';
+// GICv3 (IHI 0069): the entry points. Each takes the lock, except those that only look. Register accesses take over
+// the SPI inputs first: a line that a device lowered before the guest ends the interrupt must not pend it again.
+import { GIC, HEADER, HEADER_GIC_DISTRIBUTOR, HEADER_GIC_ENABLED, HEADER_GIC_REDISTRIBUTOR } from './layout';
 import {
   GC_SIGNAL, GIC_LOCK, GIC_STATE_SIZE, RECORD_EDGE, RECORD_LATCH, RECORD_LINE, SIGNAL_FIQ, SIGNAL_IRQ, gicCpu,
   gicRecord,
@@ -9,11 +8,10 @@ import {
 import { interfaceRead, interfaceWrite } from './gic-cpu';
 import { evaluateAll, evaluate } from './gic-delivery';
 import { GICD_SIZE, distributorRead, distributorWrite } from './gic-distributor';
+import { sampleInputs } from './gic-inputs';
 import { gicLock, gicUnlock } from './gic-lock';
 import { GICR_STRIDE, redistributorRead, redistributorWrite } from './gic-redistributor';
-import {
-  gicCpuCount, gicRecordCount, gicRecordMask, gicResetInterface, gicResetState, gicSanitizeState,
-} from './gic-state';
+import { gicCpuCount, gicResetInterface, gicResetState, gicSanitizeState } from './gic-state';
 import { vcpuIndex } from './state';
 
 export { gicSystemAccess } from './gic-cpu';
@@ -50,6 +48,7 @@ export function gicMmioRead(cpu: usize, address: u64, length: u32): u64 {
   const inRedistributor = redistributorOffset(address);
   let r: u64 = 0;
   gicLock();
+  sampleInputs();
   if (inDistributor < GICD_SIZE) r = distributorRead(vcpuIndex(cpu), <u32>inDistributor, length);
   else if (inRedistributor < GICR_STRIDE * <u64>gicCpuCount()) {
     r = redistributorRead(<u32>(inRedistributor / GICR_STRIDE), <u32>(inRedistributor % GICR_STRIDE), length);
@@ -63,6 +62,7 @@ export function gicMmioWrite(cpu: usize, address: u64, length: u32, value: u64):
   const inDistributor = distributorOffset(address);
   const inRedistributor = redistributorOffset(address);
   gicLock();
+  sampleInputs();
   if (inDistributor < GICD_SIZE) distributorWrite(vcpuIndex(cpu), <u32>inDistributor, length, value);
   else if (inRedistributor < GICR_STRIDE * <u64>gicCpuCount()) {
     redistributorWrite(
@@ -75,6 +75,7 @@ export function gicMmioWrite(cpu: usize, address: u64, length: u32, value: u64):
 /** MRS of an ICC_*_EL1 register, by its encoding op0:op1:CRn:CRm:op2. 0 when there is none that can be read. */
 export function gicSystemRead(cpu: usize, encoding: u32): u64 {
   gicLock();
+  sampleInputs();
   const r = interfaceRead(vcpuIndex(cpu), encoding);
   gicUnlock();
   return r;
@@ -83,37 +84,16 @@ export function gicSystemRead(cpu: usize, encoding: u32): u64 {
 /** MSR of an ICC_*_EL1 register. Does nothing when there is none that can be written. */
 export function gicSystemWrite(cpu: usize, encoding: u32, value: u64): void {
   gicLock();
+  sampleInputs();
   interfaceWrite(vcpuIndex(cpu), encoding, value);
   gicUnlock();
-}
-
-/** Takes over the SPI inputs of one record; true when anything changed. */
-function sampleRecord(n: u32): bool {
-  const record = gicRecord(0, n);
-  const mask = gicRecordMask(n);
-  const level = atomic.load<u32>(HEADER + (n << 2), HEADER_SPI_LEVEL) & mask;
-  const line = load<u32>(record, RECORD_LINE);
-  let edges = level & ~line;
-  if (atomic.load<u32>(HEADER + (n << 2), HEADER_SPI_EDGE) != 0) {
-    edges |= atomic.xchg<u32>(HEADER + (n << 2), 0, HEADER_SPI_EDGE) & mask;
-  }
-  if (level == line && edges == 0) return false;
-  store<u32>(record, level, RECORD_LINE);
-  // A level-sensitive interrupt has no memory of a line that has fallen again.
-  store<u32>(record, load<u32>(record, RECORD_LATCH) | (edges & load<u32>(record, RECORD_EDGE)), RECORD_LATCH);
-  return true;
 }
 
 /** Takes over changes of the SPI inputs in the VM header. */
 export function gicSample(): void {
   if (load<u32>(HEADER, HEADER_GIC_ENABLED) == 0) return;
   gicLock();
-  const count = gicRecordCount();
-  let changed = false;
-  for (let n: u32 = 1; n < count; n++) {
-    if (sampleRecord(n)) changed = true;
-  }
-  if (changed) evaluateAll();
+  sampleInputs();
   gicUnlock();
 }
 
