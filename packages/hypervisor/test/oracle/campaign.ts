@@ -45,7 +45,7 @@ export function campaign(
       countExecuted(executed, sequence, outcome);
       const { words } = sequence.case;
       const last = sequence.rows.at(-1)!.row;
-      const unknown = sequence.faulty ? unknownAfterFault(last, words.at(-1)!) : undefined;
+      const unknown = sequence.ending !== 'break' ? unknownAfterFault(last, words.at(-1)!) : undefined;
       const differences = compare(outcome, engine.run(sequence.case), unknown);
       if (differences.length === 0) continue;
       const shrunk = shrink(engine, sequence.case);
@@ -66,9 +66,14 @@ function countExecuted(executed: Map<Encoding, number>, { rows }: Sequence, outc
 }
 
 /** A sequence must run to its end, or to its fault, on the oracle. */
-function misbehaves({ case: { words }, faulty }: Sequence, { ending, state }: Outcome): string | undefined {
+function misbehaves(
+  { case: { words }, ending: wanted, rows }: Sequence,
+  outcome: Outcome,
+): string | undefined {
+  const { ending, state } = outcome;
+  const jump = wanted !== 'break' && rows.at(-1)?.row.group === 'branch';
   const at = (Number(state[PC]) - CODE_BASE) / 4;
-  const expected = faulty ? words.length - 1 : words.length;
-  if (at === expected && ending === (faulty ? 'fault' : 'break')) return undefined;
-  return `it ended with ${ending} at instruction ${at} of ${words.length}`;
+  const expected = wanted === 'break' ? words.length : words.length - 1;
+  if (ending === wanted && (jump || at === expected)) return undefined;
+  return `it ended with ${ending} instead of ${wanted} at instruction ${at} of ${words.length}`;
 }

@@ -37,7 +37,7 @@ export function compare(oracle: Outcome, engine: Outcome, unknown: Unknown = NOT
     if (expected !== got) differences.push({ what, oracle: expected, engine: got });
   };
   check('ending', oracle.ending, engine.ending);
-  if (oracle.ending === 'fault' && engine.ending === 'fault')
+  if (oracle.ending === 'fault' || oracle.ending === 'alignment')
     check('fault address', hex(oracle.address), hex(engine.address));
   for (let i = 0; i < STATE_WORDS; i++)
     if (oracle.state[i] !== engine.state[i] && !unknown.registers.has(i))

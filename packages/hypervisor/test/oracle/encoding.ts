@@ -119,3 +119,9 @@ export function decode(row: Encoding, word: number): Fields {
 export function matches(row: Encoding, word: number): boolean {
   return (word & row.mask) >>> 0 === row.value && row.allowed?.(decode(row, word)) !== false;
 }
+
+/** Fields of ADR at address `pc` that make it load address `to`. */
+export function adrFields(register: number, pc: number, to: number): Fields {
+  const offset = to - pc;
+  return { Rd: register, immlo: offset & 3, immhi: (offset >> 2) & 0x7ffff };
+}

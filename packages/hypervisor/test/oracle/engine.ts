@@ -85,7 +85,6 @@ const INNER_SHAREABLE = 0x300n;
 const ATTRIBUTE_DEVICE = 0x4n;
 const AP_EL0_RW = 0x40n;
 const AP_RO = 0x80n;
-const AP_EL0_RO = 0xc0n;
 const PXN = 1n << 53n;
 const UXN = 1n << 54n;
 
@@ -201,7 +200,7 @@ export class EngineRunner {
     entry(l2, CODE_BASE >>> 21, next(l3));
     const page = (virtual: number, physical: number, attributes: bigint): void =>
       entry(l3, (virtual >>> 12) & 511, BigInt(physical) | PAGE_DESCRIPTOR | attributes);
-    page(CODE_BASE, RAM + CODE_PAGE, AP_EL0_RO | PXN | INNER_SHAREABLE);
+    page(CODE_BASE, RAM + CODE_PAGE, AP_EL0_RW | PXN | INNER_SHAREABLE);
     DATA_PAGES.forEach((physical, i) =>
       page(DATA_BASE + i * 0x1000, RAM + physical, AP_EL0_RW | PXN | UXN | INNER_SHAREABLE),
     );

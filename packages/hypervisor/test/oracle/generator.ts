@@ -1,45 +1,29 @@
-import { encode, field, signed, type Access, type Encoding, type Fields, type Group } from './encoding.ts';
+import {
+  adrFields,
+  encode,
+  field,
+  signed,
+  type Access,
+  type Encoding,
+  type Fields,
+  type Group,
+} from './encoding.ts';
+import { exceptionalItem } from './exceptional.ts';
+import { patchingItem, type Chosen } from './patching.ts';
 import { Random } from './random.ts';
 import {
-  CODE_BASE,
-  DATA_BASE,
-  DATA_SIZE,
-  FILL_TABLE,
-  FPCR,
-  FPSR,
-  NZCV,
-  newState,
-  PC,
-  SP,
-  TPIDR,
-  V,
-  type Case,
-  type State,
-} from './state.ts';
-
-/** What the general registers are used for, so that values flow and addresses stay inside the window. */
-const DESTINATIONS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 29, 30, 31];
-const BASES = [16, 17, 18, 19, SP];
-/** Bases that are multiples of 64 and never change. */
-const ALIGNED = [20, 21];
-const INDICES = [22, 23, 24, 25];
-/** X26 and X27 hold values for FPCR and FPSR: the table's MSR rows name them. */
-const FPCR_SOURCE = 26;
-const FPSR_SOURCE = 27;
-const LINK_SCRATCH = [28, 30, 5];
-const VECTOR_DESTINATIONS = [0, 1, 2, 3, 4, 5, 6, 7, 30, 31];
-
-/** Contents of the index registers: positive, negative, and two with a high half that only 32-bit extends ignore. */
-const INDEX_VALUES: readonly bigint[] = [
-  0x18n,
-  0xffff_ffff_ffff_ffc0n,
-  0xdead_beef_0000_0020n,
-  0x1234_5678_ffff_ffc8n,
-];
-
-/** FPCR bits that a Cortex-A57 has: AHP, DN, FZ, RMode. FPSR: QC, IDC, IXC, UFC, OFC, DZC, IOC. */
-const FPCR_BITS = 0x07c0_0000;
-const FPSR_BITS = 0x0800_009f;
+  ALIGNED,
+  BASES,
+  DESTINATIONS,
+  INDICES,
+  indexValue,
+  initialState,
+  inWindow,
+  LINK_SCRATCH,
+  somewhere,
+  VECTOR_DESTINATIONS,
+} from './registers.ts';
+import { CODE_BASE, SP, type Case, type Ending } from './state.ts';
 
 /** Which groups a sequence draws from. */
 const PROFILES: Readonly<Record<string, readonly Group[]>> = {
@@ -51,13 +35,13 @@ const PROFILES: Readonly<Record<string, readonly Group[]>> = {
   mixed: ['integer', 'system', 'branch', 'memory', 'exclusive', 'fp', 'simd', 'simd-memory', 'crypto'],
 };
 
-const FILL: readonly bigint[] = [...FILL_TABLE];
-
 const MAX_ATTEMPTS = 60;
 /** Items (of mostly one word) of a sequence. */
 const LENGTH = 20;
-/** Share of sequences whose last item reaches outside the window. */
-const FAULTY = 0.05;
+/** Share of sequences that end in a fault, a misaligned access or a jump to nowhere. */
+const EXCEPTIONAL = 0.06;
+/** Share of items that replace an instruction before it is executed. */
+const PATCHING = 0.005;
 
 /** Values that a base register may have, as an inclusive range. */
 type Range = readonly [low: number, high: number];
@@ -74,6 +58,8 @@ interface Item {
   };
   /** No branch may jump over it. */
   readonly certain: boolean;
+  /** Its last instruction is replaced before it is reached. */
+  readonly replaced?: true;
 }
 
 /** A generated case with what is needed to judge its outcome. */
@@ -83,8 +69,8 @@ export interface Sequence {
   readonly case: Case;
   /** Row of each word; 'certain' when no branch can skip it. */
   readonly rows: readonly { readonly row: Encoding; readonly certain: boolean }[];
-  /** The last instruction accesses memory outside the window. */
-  readonly faulty: boolean;
+  /** Other than 'break', its last instruction ends it so. */
+  readonly ending: Ending;
 }
 
 /** Makes sequences from a table; the same table and seed give the same sequences. */
@@ -114,17 +100,29 @@ export class Generator {
     this.known = new Map();
     this.skipTo = 0;
     this.address = CODE_BASE;
-    const state = this.initialState();
-    while (this.items.length < LENGTH) this.add(this.draw(profile));
-    const faulty = random.chance(FAULTY) && this.addFault();
-    const words = this.link();
-    const rows = this.items.flatMap((item) => item.rows.map((row) => ({ row, certain: item.certain })));
+    const state = initialState(random);
+    for (const base of [...BASES, ...ALIGNED]) {
+      const at = Number(state[base]);
+      this.known.set(base, [at, at]);
+    }
+    while (this.items.length < LENGTH) {
+      if (random.chance(PATCHING)) this.addPatch();
+      else this.add(this.draw(profile));
+    }
+    const ending = this.end();
+    const words = this.link(ending === 'break' ? this.items.length : LENGTH);
+    const rows = this.items.flatMap((item) =>
+      item.rows.map((row, i) => ({
+        row,
+        certain: item.certain && !(item.replaced && i === item.rows.length - 1),
+      })),
+    );
     return {
       index: this.count++,
       profile,
       case: { words, state, dataSeed: random.u32(), patches: new Map() },
       rows,
-      faulty,
+      ending,
     };
   }
 
@@ -154,6 +152,26 @@ export class Generator {
     this.items.push(item);
     this.address += item.words.length * 4;
     if (!item.certain) this.join(before);
+  }
+
+  /** Any two instructions that touch registers only; whether the first or the second is executed must not vary. */
+  private addPatch(): void {
+    const rows = this.table.filter((row) => /^(integer|fp|simd)$/.test(row.group));
+    const choose = (): Chosen => {
+      const row = this.random.pick(rows);
+      const values = this.fill(row);
+      if (values['SPd'] === SP) this.known.delete(SP);
+      return { row, word: encode(row, values) };
+    };
+    const code = patchingItem((name) => this.row(name), this.address, choose(), choose());
+    this.items.push({
+      words: code.map(({ word }) => word),
+      rows: code.map(({ row }) => row),
+      certain: this.certain,
+      // The instruction at the end is not the one that is executed.
+      replaced: true,
+    });
+    this.address += code.length * 4;
   }
 
   private get certain(): boolean {
@@ -277,7 +295,7 @@ export class Generator {
       return { words: [encode(row, values)], rows: [row], certain };
     }
     const base = this.random.pick(BASES.filter((register) => register !== SP));
-    const at = this.somewhere();
+    const at = somewhere(this.random);
     this.known.set(base, [at, at]);
     const adr = this.row('ADR');
     const setBase = encode(adr, adrFields(base, this.address, at));
@@ -343,54 +361,25 @@ export class Generator {
     for (const register of access.loads) if (register !== 31) this.known.delete(register);
   }
 
-  /** An address in the middle half of the window, often close to the border of two pages. */
-  private somewhere(): number {
-    const random = this.random;
-    const middle = DATA_BASE + DATA_SIZE / 4;
-    return random.chance(0.5)
-      ? middle + random.below(DATA_SIZE / 2)
-      : middle + random.below(3) * 0x1000 + random.below(64) - 32;
-  }
-
   private literal(pc: number): number {
-    const target = this.random.chance(0.7) ? this.somewhere() : CODE_BASE + this.random.below(0x100) * 4;
+    const target = this.random.chance(0.7)
+      ? somewhere(this.random)
+      : CODE_BASE + this.random.below(0x100) * 4;
     return ((target - pc) >> 2) & 0x7ffff;
   }
 
-  /** Ends the sequence with an access that leaves the window at either end; false when no row was found. */
-  private addFault(): boolean {
-    const random = this.random;
-    const rows = this.table.filter((row) => row.access !== undefined && row.group !== 'exclusive');
-    const base = 19;
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const row = random.pick(rows);
-      if (row.mnemonics.some((name) => /^(prf|dc|ic)/.test(name))) continue;
-      const values: Record<string, number> = { ...this.fill(row), SPn: base };
-      if (values['imm19'] !== undefined) continue;
-      if (values['Rm'] !== undefined) values['Rm'] = 31;
-      if (row.allowed?.(values) === false) continue;
-      const access = row.access?.(values);
-      if (access === undefined || access.bytes < 1) continue;
-      const end = DATA_BASE + DATA_SIZE;
-      const wanted = random.chance(0.5)
-        ? end - access.bytes + 1 + random.below(access.bytes + 8)
-        : DATA_BASE - 1 - random.below(access.bytes + 8);
-      const at = wanted - (wanted % access.align);
-      if (inWindow(at, at, access.bytes)) continue;
-      const adr = this.row('ADR');
-      this.items.push({
-        words: [encode(adr, adrFields(base, this.address, at - access.offset)), encode(row, values)],
-        rows: [adr, row],
-        certain: this.items.length >= this.skipTo,
-      });
-      this.address += 8;
-      return true;
-    }
-    return false;
+  /** Now and then a last item whose instruction does not complete; no branch goes beyond it. */
+  private end(): Ending {
+    const item = this.random.chance(EXCEPTIONAL)
+      ? exceptionalItem(this.random, this.table, this.address)
+      : undefined;
+    if (item === undefined) return 'break';
+    this.items.push({ words: item.words, rows: item.rows, certain: this.certain });
+    return item.ending;
   }
 
   /** Completes the branches, now that the places of their targets are known. */
-  private link(): number[] {
+  private link(last: number): number[] {
     const starts: number[] = [];
     let words = 0;
     for (const item of this.items) {
@@ -401,7 +390,7 @@ export class Generator {
       if (item.link === undefined) return;
       const { word, row, fields, target } = item.link;
       const from = (starts[i] ?? 0) + word;
-      const distance = (starts[target] ?? words) - from;
+      const distance = (starts[Math.min(target, last)] ?? words) - from;
       const values: Record<string, number> = { ...fields };
       if (row.name === 'ADR') Object.assign(values, adrFields(field(fields, 'Rd'), 0, distance * 4));
       for (const name of ['imm14', 'imm19', 'imm26']) if (values[name] !== undefined) values[name] = distance;
@@ -409,44 +398,6 @@ export class Generator {
     });
     return this.items.flatMap((item) => item.words);
   }
-
-  private initialState(): State {
-    const random = this.random;
-    const state = newState();
-    for (let i = 0; i < 31; i++) state[i] = interesting(random);
-    for (const base of [...BASES, ...ALIGNED]) {
-      const anywhere = this.somewhere();
-      const at = ALIGNED.includes(base) ? anywhere - (anywhere % 64) : anywhere;
-      state[base] = BigInt(at);
-      this.known.set(base, [at, at]);
-    }
-    INDICES.forEach((register, i) => (state[register] = INDEX_VALUES[i] ?? 0n));
-    state[FPCR_SOURCE] = BigInt(random.u32() & FPCR_BITS);
-    state[FPSR_SOURCE] = BigInt(random.u32() & FPSR_BITS);
-    state[PC] = BigInt(CODE_BASE);
-    state[NZCV] = BigInt(random.below(16)) << 28n;
-    state[FPCR] = random.chance(0.5) ? 0n : BigInt(random.u32() & FPCR_BITS);
-    state[FPSR] = random.chance(0.7) ? 0n : BigInt(random.u32() & FPSR_BITS);
-    state[TPIDR] = random.u64();
-    for (let i = 0; i < 32; i++) {
-      state[V + 2 * i] = interestingVector(random);
-      state[V + 2 * i + 1] = random.chance(0.3) ? (state[V + 2 * i] ?? 0n) : interestingVector(random);
-    }
-    return state;
-  }
-}
-
-function adrFields(register: number, pc: number, to: number): Fields {
-  const offset = to - pc;
-  return { Rd: register, immlo: offset & 3, immhi: (offset >> 2) & 0x7ffff };
-}
-
-function inWindow(low: number, high: number, bytes: number): boolean {
-  return low >= DATA_BASE && high + bytes <= DATA_BASE + DATA_SIZE;
-}
-
-function indexValue(register: number): bigint {
-  return register === 31 ? 0n : (INDEX_VALUES[register - 22] ?? 0n);
 }
 
 function signed64(value: bigint): bigint {
@@ -459,63 +410,4 @@ function extended({ register, extend, shift }: NonNullable<Access['index']>): nu
   const low = Number(BigInt.asUintN(32, value));
   const wide = extend === 'uxtw' ? low : extend === 'sxtw' ? signed(low, 32) : Number(signed64(value));
   return wide * 2 ** shift;
-}
-
-/** A 64-bit value of a kind that integer instructions have corner cases for. */
-function interesting(random: Random): bigint {
-  switch (random.below(6)) {
-    case 0:
-      return random.pick(FILL);
-    case 1:
-      return BigInt(random.below(256)) - 128n;
-    case 2:
-      return (1n << BigInt(random.below(64))) - BigInt(random.below(3));
-    case 3:
-      return BigInt(random.u32());
-    case 4:
-      return random.u64() >> BigInt(random.below(64));
-    default:
-      return random.u64();
-  }
-}
-
-/** Half a vector register: one interesting value, or lanes of interesting values. */
-function interestingVector(random: Random): bigint {
-  const lanes = (bits: number): bigint => {
-    let value = 0n;
-    for (let at = 0; at < 64; at += bits) {
-      const lane = random.chance(0.5) ? random.pick(FILL) >> BigInt(64 - bits) : random.u64();
-      value |= BigInt.asUintN(bits, lane) << BigInt(at);
-    }
-    return value;
-  };
-  switch (random.below(7)) {
-    case 0:
-    case 1:
-      return random.pick(FILL);
-    case 2:
-      return lanes(32);
-    case 3:
-      return lanes(16);
-    case 4:
-      return lanes(8);
-    case 5:
-      return nearby(random);
-    default:
-      return random.u64();
-  }
-}
-
-/** Floating-point numbers of moderate size, where sums cancel and products round. */
-function nearby(random: Random): bigint {
-  const floats = new Float64Array(1);
-  const bits = new BigUint64Array(floats.buffer);
-  if (random.chance(0.5)) {
-    floats[0] = (random.u32() - 2 ** 31) * 2 ** (random.below(48) - 40);
-    return bits[0] ?? 0n;
-  }
-  const singles = new Float32Array(floats.buffer);
-  singles[0] = (random.u32() - 2 ** 31) * 2 ** (random.below(40) - 40);
-  singles[1] = (random.u32() - 2 ** 31) * 2 ** (random.below(40) - 40);
-  return bits[0] ?? 0n;
 }
