@@ -1,5 +1,6 @@
 import { cells64, writeFdt } from '@vmm/fdt';
 import type { FdtNodeInput } from '@vmm/fdt';
+import { CommandLine } from '../command-line.ts';
 import { ArchError } from '../errors.ts';
 import {
   GICR_STRIDE,
@@ -70,7 +71,7 @@ const APB_CLOCK_FREQUENCY = 24_000_000;
  * The flattened device tree of a virtual machine, for {@link loadDeviceTree}: `linux,dummy-virt` with CPUs that
  * PSCI 1.0 starts through HVC, the generic timer, a GIC and the given devices.
  *
- * @throws ArchError `INVALID_ARGUMENT`; FdtError for strings that a device tree cannot hold
+ * @throws ArchError `INVALID_ARGUMENT`, and as {@link CommandLine} for the command line; FdtError for strings that a device tree cannot hold
  */
 export function buildDeviceTree(config: DeviceTreeConfig): Uint8Array {
   check(config);
@@ -112,6 +113,7 @@ function check(config: DeviceTreeConfig): void {
       `${vcpus} vCPUs: 1 to ${most} are possible with GICv${gic.version}`,
     );
   }
+  new CommandLine().append(config.cmdline);
   if (config.memory.length === 0) throw new ArchError('INVALID_ARGUMENT', 'a machine without memory');
   const slots = [config.uart, config.rtc, ...(config.virtioMmio ?? [])];
   for (const slot of slots) {

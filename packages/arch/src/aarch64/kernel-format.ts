@@ -66,7 +66,7 @@ const COMPRESSIONS: readonly { readonly name: string; readonly magic: readonly n
  * Recognises an arm64 kernel by its first bytes.
  *
  * @param head the first {@link HEAD_SIZE} bytes, or all there are
- * @param size length of the whole kernel in bytes
+ * @param size length of the whole kernel in bytes, Infinity when it is not known
  * @throws ArchError `WRONG_ARCHITECTURE`, `UNSUPPORTED_COMPRESSION`, `UNSUPPORTED_KERNEL`, `NOT_A_KERNEL`
  */
 export function identifyKernel(head: Uint8Array, size: number): KernelFormat {
@@ -91,7 +91,7 @@ export function identifyKernel(head: Uint8Array, size: number): KernelFormat {
   }
   throw new ArchError(
     'NOT_A_KERNEL',
-    `no arm64 kernel: ${size} bytes with neither an Image header (ARM\\x64 at 56) nor gzip or zimg magic`,
+    'no arm64 kernel: neither an Image header (ARM\\x64 at byte 56) nor the magic of gzip or zimg',
   );
 }
 

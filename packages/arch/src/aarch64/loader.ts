@@ -1,16 +1,12 @@
+import type { GuestMemory } from '@vmm/vm-memory';
 import { ArchError } from '../errors.ts';
 import { gunzip } from '../gunzip.ts';
 import { readFully, sourceSize } from '../source.ts';
 import type { BlobSource } from '../source.ts';
 import { HEAD_SIZE, identifyKernel } from './kernel-format.ts';
 import type { ImageHeader, KernelFormat } from './kernel-format.ts';
+import { RAM_LOW } from './layout.ts';
 import type { AddressRange } from './layout.ts';
-
-/** What loading needs of guest memory; `GuestMemory` of `@vmm/vm-memory` has it. */
-export interface BootMemory {
-  readonly regions: readonly { readonly guestAddress: number; readonly bytes: Uint8Array }[];
-  slice(address: number, length: number): Uint8Array;
-}
 
 /** Alignment of the kernel's base, and the most that the device tree may take (booting.rst §2, §4). */
 const BLOCK = 2 * 1024 * 1024;
@@ -46,11 +42,11 @@ export interface LoadedKernel {
  * than that has room.
  *
  * @throws ArchError `NOT_A_KERNEL`, `WRONG_ARCHITECTURE`, `UNSUPPORTED_KERNEL` (big-endian, page size, ELF),
- *   `UNSUPPORTED_COMPRESSION`, `BAD_COMPRESSION`, `TRUNCATED`, `KERNEL_TOO_LARGE` (for any memory),
+ *   `UNSUPPORTED_COMPRESSION`, `BAD_COMPRESSION`, `TRUNCATED`, `INVALID_ARGUMENT`, `KERNEL_TOO_LARGE` (for any memory),
  *   `MEMORY_TOO_SMALL` (for this one), `INITRD_TOO_LARGE`; whatever a source's `read()` throws
  */
 export async function loadKernel(
-  memory: BootMemory,
+  memory: GuestMemory,
   kernel: BlobSource,
   options: LoadKernelOptions = {},
 ): Promise<LoadedKernel> {
@@ -86,7 +82,7 @@ export async function loadKernel(
  * @throws ArchError `DEVICE_TREE_TOO_LARGE`
  */
 export function loadDeviceTree(
-  memory: BootMemory,
+  memory: GuestMemory,
   loaded: Pick<LoadedKernel, 'deviceTree'>,
   tree: Uint8Array,
 ): number {
@@ -97,7 +93,7 @@ export function loadDeviceTree(
       `the device tree takes ${tree.length} bytes, more than ${size}`,
     );
   }
-  memory.slice(guestAddress, tree.length).set(tree);
+  memory.write(guestAddress, tree);
   return guestAddress;
 }
 
@@ -106,10 +102,11 @@ interface Placed {
   readonly header: ImageHeader;
 }
 
-function bootRegion(memory: BootMemory): AddressRange {
+function bootRegion(memory: GuestMemory): AddressRange {
   const first = memory.regions[0];
   if (first === undefined) throw new ArchError('MEMORY_TOO_SMALL', 'the guest has no memory');
-  return { guestAddress: first.guestAddress, size: first.bytes.length };
+  if (first.readOnly) throw new ArchError('INVALID_ARGUMENT', 'the first memory region is read-only');
+  return { guestAddress: first.guestAddress, size: first.size };
 }
 
 /**
@@ -145,7 +142,7 @@ function requireRoom(region: AddressRange, kernel: AddressRange): void {
   const top = region.guestAddress + region.size;
   if (kernel.guestAddress + kernel.size <= alignDown(top - BLOCK, BLOCK)) return;
   const needed = alignUp(kernel.guestAddress - region.guestAddress + kernel.size, BLOCK) + BLOCK;
-  const largest = 2 ** 30;
+  const largest = RAM_LOW.size;
   if (needed > largest) {
     throw new ArchError(
       'KERNEL_TOO_LARGE',
@@ -159,7 +156,7 @@ function requireRoom(region: AddressRange, kernel: AddressRange): void {
 }
 
 async function loadImage(
-  memory: BootMemory,
+  memory: GuestMemory,
   region: AddressRange,
   source: BlobSource,
   header: ImageHeader,
@@ -168,12 +165,12 @@ async function loadImage(
 ): Promise<Placed> {
   const kernel = place(region, header, size, options);
   // What a signing tool appended lies beyond image_size and is no part of the kernel.
-  await readFully(source, 0, memory.slice(kernel.guestAddress, Math.min(size, kernel.size)));
+  await readInto(memory, kernel.guestAddress, Math.min(size, kernel.size), source);
   return { kernel, header };
 }
 
 async function loadGzip(
-  memory: BootMemory,
+  memory: GuestMemory,
   region: AddressRange,
   source: BlobSource,
   format: KernelFormat & { readonly kind: 'gzip' },
@@ -184,14 +181,12 @@ async function loadGzip(
   let total = 0;
   let placed: Placed | undefined;
   const start = (): Placed => {
-    const inner = identifyKernel(head.subarray(0, headLength), headLength);
+    const inner = identifyKernel(head.subarray(0, headLength), Infinity);
     if (inner.kind !== 'image') {
       throw new ArchError('UNSUPPORTED_COMPRESSION', 'the kernel is compressed twice');
     }
     const kernel = place(region, inner.header, headLength, options);
-    memory
-      .slice(kernel.guestAddress, Math.min(headLength, kernel.size))
-      .set(head.subarray(0, Math.min(headLength, kernel.size)));
+    memory.write(kernel.guestAddress, head.subarray(0, Math.min(headLength, kernel.size)));
     return { kernel, header: inner.header };
   };
   await gunzip(source, format.offset, format.size, (chunk) => {
@@ -208,7 +203,7 @@ async function loadGzip(
       requireRoom(region, placed.kernel);
     }
     const rest = chunk.subarray(used, used + Math.max(placed.kernel.size - total, 0));
-    memory.slice(guestAddress + total, rest.length).set(rest);
+    memory.write(guestAddress + total, rest);
     total += rest.length;
     return total < placed.kernel.size || placed.header.imageSize === 0;
   });
@@ -216,7 +211,7 @@ async function loadGzip(
 }
 
 async function loadInitrd(
-  memory: BootMemory,
+  memory: GuestMemory,
   source: BlobSource,
   kernel: AddressRange,
   limit: number,
@@ -230,8 +225,19 @@ async function loadInitrd(
       `the initial RAM disk takes ${size} bytes; ${Math.max(limit - bottom, 0)} are free between kernel and device tree`,
     );
   }
-  await readFully(source, 0, memory.slice(guestAddress, size));
+  await readInto(memory, guestAddress, size, source);
   return { guestAddress, size };
+}
+
+/** Reads the first `length` bytes of a source straight into guest memory. */
+async function readInto(
+  memory: GuestMemory,
+  address: number,
+  length: number,
+  source: BlobSource,
+): Promise<void> {
+  await readFully(source, 0, memory.slice(address, length));
+  memory.markDirty(address, length);
 }
 
 function alignUp(value: number, alignment: number): number {
