@@ -1,0 +1,125 @@
+import type { GuestMemoryRegion } from '../vm.ts';
+import { DATA, Machine, RAM, RAM_SIZE, X_DATA, X_MMIO } from './machine.ts';
+import type { ComplianceTest } from './suite.ts';
+import { expectCode, test } from './suite.ts';
+
+const LOW = 0x4000_0000;
+/** Beyond 32 bits of guest physical address. */
+const HIGH = 0x9_0000_0000;
+const SIZE = 0x1_0000;
+
+export const memoryTests: readonly ComplianceTest[] = [
+  test('mapped memory is zeroed and shared with the guest in both directions', async (context) => {
+    await using machine = await Machine.create(context);
+    const { assert } = context;
+    assert.equal(machine.ram.bytes.length, RAM_SIZE, 'length');
+    assert.ok(
+      machine.ram.bytes.every((byte) => byte === 0),
+      'memory is zeroed',
+    );
+    machine.load((a) => {
+      a.load(4, 0, X_DATA).addImmediate(0, 0, 1).store(4, 0, X_DATA, 4).store(4, 0, X_MMIO);
+      a.load(4, 0, X_DATA, 8).store(4, 0, X_MMIO);
+    });
+    const view = new DataView(machine.ram.bytes.buffer, machine.ram.bytes.byteOffset);
+    view.setUint32(DATA - RAM, 41, true);
+    assert.equal(machine.runToMmio().value, 42, 'what the guest made of it');
+    assert.equal(machine.word(DATA + 4), 42, 'what the host sees of it');
+    view.setUint32(DATA - RAM + 8, 0xfeed_f00d, true);
+    assert.equal(machine.runToMmio().value, 0xfeed_f00d, 'a later store of the host');
+  }),
+
+  test('several regions are listed by address and reach the guest, above 4 GiB as well', async (context) => {
+    await using machine = await Machine.create(context);
+    const { assert } = context;
+    const high = machine.vm.mapMemory(HIGH, SIZE);
+    const low = machine.vm.mapMemory(LOW, SIZE);
+    assert.equal(
+      machine.vm.regions.map(({ guestAddress, bytes }) => [guestAddress, bytes.length]),
+      [
+        [LOW, SIZE],
+        [RAM, RAM_SIZE],
+        [HIGH, SIZE],
+      ],
+      'regions',
+    );
+    machine.load((a) => {
+      a.movImmediate(1, LOW).movImmediate(2, HIGH + SIZE - 8);
+      a.load(8, 0, 1, 8).store(8, 0, 2).store(4, 0, X_MMIO);
+    });
+    low.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], 8);
+    machine.runToMmio();
+    assert.equal([...high.bytes.subarray(SIZE - 8)], [1, 2, 3, 4, 5, 6, 7, 8], 'what the guest copied');
+  }),
+
+  test('overlapping, misplaced and too large regions are refused', async (context) => {
+    await using machine = await Machine.create(context);
+    const { vm } = machine;
+    const { assert } = context;
+    const cases = [
+      ['OVERLAP', RAM, 0x1000],
+      ['OVERLAP', RAM - 0x1000, 0x2000],
+      ['OVERLAP', RAM + RAM_SIZE - 0x1000, 0x1000],
+      ['OVERLAP', RAM - 0x1000, RAM_SIZE + 0x2000],
+      ['INVALID_ARGUMENT', LOW + 1, 0x1000],
+      ['INVALID_ARGUMENT', LOW, 0x800],
+      ['INVALID_ARGUMENT', LOW, 0],
+      ['INVALID_ARGUMENT', LOW, -4096],
+      ['INVALID_ARGUMENT', -4096, 4096],
+      ['INVALID_ARGUMENT', 2 ** 53, 4096],
+      ['INVALID_ARGUMENT', Number.NaN, 4096],
+      ['OUT_OF_MEMORY', LOW, 4 * RAM_SIZE],
+    ] as const;
+    for (const [code, address, size] of cases) {
+      await expectCode(assert, code, `${size} bytes at ${address}`, () => vm.mapMemory(address, size));
+    }
+    assert.equal(vm.regions.length, 1, 'number of regions');
+    vm.mapMemory(RAM + RAM_SIZE, 0x1000);
+    assert.equal(vm.regions.length, 2, 'a region that touches another one');
+  }),
+
+  test('after unmapping, accesses exit', async (context) => {
+    await using machine = await Machine.running(context, (a) => {
+      a.movImmediate(1, LOW).movz(0, 77).store(4, 0, 1).load(4, 2, 1).store(4, 2, X_MMIO);
+      a.load(4, 2, 1).store(4, 2, X_MMIO);
+    });
+    const { vm } = machine;
+    const { assert } = context;
+    const region = vm.mapMemory(LOW, SIZE);
+    assert.equal(machine.runToMmio().value, 77, 'while it is mapped');
+    vm.unmapMemory(region);
+    assert.equal(vm.regions.length, 1, 'number of regions');
+    const exit = machine.runToMmio();
+    assert.equal([exit.address, exit.length, exit.write], [LOW, 4, false], 'the load exits');
+    exit.value = 78;
+    assert.equal(machine.runToMmio().value, 78, 'and the host answers it');
+    await expectCode(assert, 'INVALID_ARGUMENT', 'unmapping twice', () => vm.unmapMemory(region));
+    const foreign: GuestMemoryRegion = { guestAddress: RAM, bytes: new Uint8Array(4096), readOnly: false };
+    await expectCode(assert, 'INVALID_ARGUMENT', 'a region of somebody else', () => vm.unmapMemory(foreign));
+  }),
+
+  test('read-only memory can be read, and stores to it exit and change nothing', async (context) => {
+    await using machine = await Machine.running(context, (a) => {
+      a.movImmediate(1, LOW).load(4, 0, 1, 4).store(4, 0, X_MMIO);
+      a.movz(0, 5).store(4, 0, 1, 4).load(4, 0, 1, 4).store(4, 0, X_MMIO);
+    });
+    const { assert } = context;
+    const rom = machine.vm.mapMemory(LOW, SIZE, { readOnly: true });
+    rom.bytes.set([0x11, 0x22, 0x33, 0x44], 4);
+    assert.ok(rom.readOnly, 'the region says that it is read-only');
+    assert.equal(machine.runToMmio().value, 0x4433_2211, 'load');
+    const store = machine.runToMmio();
+    assert.equal([store.address, store.length, store.write, store.value], [LOW + 4, 4, true, 5], 'store');
+    assert.equal(machine.runToMmio().value, 0x4433_2211, 'load after the store');
+    assert.equal([...rom.bytes.subarray(4, 8)], [0x11, 0x22, 0x33, 0x44], 'the bytes themselves');
+  }),
+
+  test('code runs in read-only memory', async (context) => {
+    await using machine = await Machine.create(context);
+    const rom = machine.vm.mapMemory(LOW, SIZE, { readOnly: true });
+    machine.load((a) => a.movz(0, 9).store(4, 0, X_MMIO));
+    rom.bytes.set(machine.ram.bytes.subarray(0, 64));
+    machine.vcpu.setRegister('pc', BigInt(LOW));
+    context.assert.equal(machine.runToMmio().value, 9, 'what the code stored');
+  }),
+];
