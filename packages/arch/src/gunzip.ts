@@ -63,8 +63,7 @@ export async function gunzip(
         result = await reader.read();
       } catch (cause) {
         if (sourceFailure !== undefined) throw sourceFailure.error;
-        const why = cause instanceof Error ? cause.message : String(cause);
-        throw new ArchError('BAD_COMPRESSION', `the gzip data is damaged: ${why}`, { cause });
+        throw new ArchError('BAD_COMPRESSION', `the gzip data is damaged${reason(cause)}`, { cause });
       }
       if (result.done) return;
       if (result.value !== undefined && !onChunk(result.value)) return;
@@ -74,4 +73,10 @@ export async function gunzip(
     await reader.cancel().catch(() => undefined);
     await feeding;
   }
+}
+
+/** What the platform says is wrong, if it does: some wrap the decompressor's error in one without a message. */
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return '';
+  return error.message === '' ? reason(error.cause) : `: ${error.message}`;
 }

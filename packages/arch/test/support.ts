@@ -82,9 +82,12 @@ export async function codeOf(action: () => unknown): Promise<ArchErrorCode | 'no
   return 'none';
 }
 
+/** From Debian's device-tree-compiler. */
+const DTC = 'dtc';
+
 /** What dtc makes of a blob, and what it has to say about it. */
 export function decompile(blob: Uint8Array): { readonly source: string; readonly warnings: string } {
-  const { error, status, stdout, stderr } = spawnSync('dtc', ['-I', 'dtb', '-O', 'dts', '-'], {
+  const { error, status, stdout, stderr } = spawnSync(DTC, ['-I', 'dtb', '-O', 'dts', '-'], {
     input: blob,
     encoding: 'utf8',
   });

@@ -104,6 +104,7 @@ describe('interrupt numbers', () => {
     );
     const intids = [aarch64.PL011_INTID, aarch64.PL031_INTID, ...slots.map(({ intid }) => intid)];
     expect(new Set(intids).size).toBe(intids.length);
+    expect(slots[0]?.intid).toBe(aarch64.VIRTIO_MMIO_INTID);
     expect(slots[2]).toEqual({ address: 0x4003_2000, intid: 50 });
   });
 
