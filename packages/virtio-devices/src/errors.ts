@@ -1,0 +1,50 @@
+/** Stable codes of {@link VirtioDeviceError}. */
+export type VirtioDeviceErrorCode =
+  /** An option is missing, out of range or contradicts another. */
+  | 'INVALID_OPTION'
+  /** An argument of a method is out of range. */
+  | 'INVALID_ARGUMENT'
+  /** A saved state is malformed, of another version or of another device. */
+  | 'INVALID_STATE'
+  /** The call is not possible now, e.g. `save()` of a running device. */
+  | 'WRONG_STATE'
+  /** The port's host side is closed. */
+  | 'PORT_CLOSED'
+  /** The driver set the device up in a way that cannot work; DRIVER_OK was refused. */
+  | 'ACTIVATION_FAILED'
+  /** The driver broke a rule of the standard; the device waits for a reset. */
+  | 'DRIVER_FAULT'
+  /** The device model threw; the device waits for a reset. */
+  | 'DEVICE_FAULT'
+  /** A file behind a device does not exist. */
+  | 'NOT_FOUND'
+  /** A file behind a device may not be opened as asked. */
+  | 'ACCESS_DENIED'
+  /** What is behind a path is no regular file (or block device). */
+  | 'NOT_A_FILE'
+  /** The size of a disk image is 0 or no multiple of 512. */
+  | 'INVALID_SIZE'
+  /** The host failed to read, write or flush; `cause` has its error. */
+  | 'IO_ERROR';
+
+/** An operation on a virtio device, transport or backend that could not be carried out. */
+export class VirtioDeviceError extends Error {
+  override readonly name: string = 'VirtioDeviceError';
+  readonly code: VirtioDeviceErrorCode;
+
+  constructor(code: VirtioDeviceErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** @throws VirtioDeviceError `INVALID_OPTION` unless `value` is an integer of the range */
+export function checkOption(name: string, value: number, minimum: number, maximum: number): number {
+  if (!Number.isSafeInteger(value) || value < minimum || value > maximum) {
+    throw new VirtioDeviceError(
+      'INVALID_OPTION',
+      `${name} must be an integer from ${minimum} to ${maximum}, not ${value}`,
+    );
+  }
+  return value;
+}

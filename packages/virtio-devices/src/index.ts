@@ -1,0 +1,42 @@
+export type { ActivateContext, DeviceInterrupt, VirtioDevice } from './device.ts';
+export { drainQueue } from './drain.ts';
+export { VirtioDeviceError, type VirtioDeviceErrorCode } from './errors.ts';
+export { FeatureSet } from './features.ts';
+export { readConfigSpace } from './config-space.ts';
+export { StateReader } from './state.ts';
+export * from './virtio.ts';
+
+export { VirtioTransportCore } from './transport/core.ts';
+export type {
+  TransportBindings,
+  TransportCoreState,
+  TransportOptions,
+  TransportStatistics,
+} from './transport/types.ts';
+export { QueueSlot, type QueueSlotState } from './transport/queue-slot.ts';
+export * from './transport/mmio-registers.ts';
+export { VirtioMmioTransport, type VirtioMmioOptions, type VirtioMmioState } from './transport/mmio.ts';
+
+export * from './block/constants.ts';
+export type { BlockBackend } from './block/backend.ts';
+export { BlockBatch } from './block/batch.ts';
+export {
+  VirtioBlock,
+  type VirtioBlockOptions,
+  type VirtioBlockState,
+  type VirtioBlockStatistics,
+} from './block/block.ts';
+export { MemoryBlockBackend, type MemoryBlockBackendOptions } from './block/memory-backend.ts';
+
+export * from './console/constants.ts';
+export { VirtioConsole, type VirtioConsoleOptions } from './console/console.ts';
+export type { ConsoleSize } from './console/control.ts';
+export type { ConsolePort, ConsolePortOptions, ConsolePortStatistics, OutputSink } from './console/port.ts';
+export type { ConsolePortState, VirtioConsoleState } from './console/state.ts';
+
+export {
+  VirtioEntropy,
+  type RandomSource,
+  type VirtioEntropyOptions,
+  type VirtioEntropyStatistics,
+} from './entropy/entropy.ts';

@@ -1,0 +1,1 @@
+export { MockMmioDriver, type MockMmioDriverOptions } from './mmio-driver.ts';

@@ -1,0 +1,2 @@
+export { FileBlockBackend } from './file-backend.ts';
+export type { FileBlockBackendOptions } from './file-backend.ts';

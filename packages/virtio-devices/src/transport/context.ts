@@ -1,0 +1,48 @@
+import type { Queue } from '@vmm/virtio-queue';
+import type { ActivateContext } from '../device.ts';
+import type { VirtioTransportCore } from './core.ts';
+
+/** What an activation needs of the transport it belongs to. */
+export interface ContextHost {
+  readonly core: VirtioTransportCore;
+  readonly queues: readonly (Queue | undefined)[];
+  /** The activation has not ended. */
+  readonly isCurrent: () => boolean;
+  readonly raiseQueue: (index: number) => void;
+  readonly raiseConfig: () => void;
+  readonly fail: (reason: string, cause: unknown) => void;
+  readonly defer: (task: () => void) => void;
+}
+
+/** The device's side of one activation; does nothing any more when that has ended. */
+export function createContext(host: ContextHost): ActivateContext {
+  const { core, isCurrent } = host;
+  const { slots } = core;
+  const queued = slots.map(() => false);
+  const tasks = slots.map(({ index }) => (): void => {
+    queued[index] = false;
+    if (isCurrent()) core.notify(index);
+  });
+  return {
+    memory: core.memory,
+    features: core.negotiated,
+    queues: host.queues,
+    renotify: (index) => {
+      const task = tasks[index];
+      if (task === undefined || queued[index] === true || !isCurrent()) return;
+      queued[index] = true;
+      host.defer(task);
+    },
+    interrupt: {
+      queue: (index) => {
+        if (isCurrent()) host.raiseQueue(index);
+      },
+      config: () => {
+        if (isCurrent()) host.raiseConfig();
+      },
+      needsReset: (reason, cause) => {
+        if (isCurrent()) host.fail(reason, cause);
+      },
+    },
+  };
+}

@@ -1,0 +1,42 @@
+/** Bytes of guest physical address space that a device takes. */
+export const VIRTIO_MMIO_SIZE = 0x1000;
+/** "virt", little-endian. */
+export const VIRTIO_MMIO_MAGIC = 0x7472_6976;
+/** Of devices after the legacy interface. */
+export const VIRTIO_MMIO_VERSION = 2;
+
+/** Offsets of the registers, VIRTIO 1.3 §4.2.2. */
+export const VIRTIO_MMIO_MAGIC_VALUE = 0x000;
+export const VIRTIO_MMIO_VERSION_REGISTER = 0x004;
+export const VIRTIO_MMIO_DEVICE_ID = 0x008;
+export const VIRTIO_MMIO_VENDOR_ID = 0x00c;
+export const VIRTIO_MMIO_DEVICE_FEATURES = 0x010;
+export const VIRTIO_MMIO_DEVICE_FEATURES_SEL = 0x014;
+export const VIRTIO_MMIO_DRIVER_FEATURES = 0x020;
+export const VIRTIO_MMIO_DRIVER_FEATURES_SEL = 0x024;
+export const VIRTIO_MMIO_QUEUE_SEL = 0x030;
+export const VIRTIO_MMIO_QUEUE_SIZE_MAX = 0x034;
+export const VIRTIO_MMIO_QUEUE_SIZE = 0x038;
+export const VIRTIO_MMIO_QUEUE_READY = 0x044;
+export const VIRTIO_MMIO_QUEUE_NOTIFY = 0x050;
+export const VIRTIO_MMIO_INTERRUPT_STATUS = 0x060;
+export const VIRTIO_MMIO_INTERRUPT_ACK = 0x064;
+export const VIRTIO_MMIO_STATUS = 0x070;
+export const VIRTIO_MMIO_QUEUE_DESC_LOW = 0x080;
+export const VIRTIO_MMIO_QUEUE_DESC_HIGH = 0x084;
+export const VIRTIO_MMIO_QUEUE_DRIVER_LOW = 0x090;
+export const VIRTIO_MMIO_QUEUE_DRIVER_HIGH = 0x094;
+export const VIRTIO_MMIO_QUEUE_DEVICE_LOW = 0x0a0;
+export const VIRTIO_MMIO_QUEUE_DEVICE_HIGH = 0x0a4;
+export const VIRTIO_MMIO_SHM_SEL = 0x0ac;
+export const VIRTIO_MMIO_SHM_LEN_LOW = 0x0b0;
+export const VIRTIO_MMIO_SHM_LEN_HIGH = 0x0b4;
+export const VIRTIO_MMIO_SHM_BASE_LOW = 0x0b8;
+export const VIRTIO_MMIO_SHM_BASE_HIGH = 0x0bc;
+export const VIRTIO_MMIO_QUEUE_RESET = 0x0c0;
+export const VIRTIO_MMIO_CONFIG_GENERATION = 0x0fc;
+export const VIRTIO_MMIO_CONFIG = 0x100;
+
+/** Bits of InterruptStatus and InterruptACK. */
+export const VIRTIO_MMIO_INT_VRING = 1;
+export const VIRTIO_MMIO_INT_CONFIG = 2;

@@ -1,0 +1,69 @@
+import type { GuestMemory } from '@vmm/vm-memory';
+import type { VirtioDevice } from '../device.ts';
+import type { VirtioDeviceError } from '../errors.ts';
+import type { FeatureSet } from '../features.ts';
+import type { QueueSlotState } from './queue-slot.ts';
+
+export interface TransportOptions {
+  readonly device: VirtioDevice;
+  readonly memory: GuestMemory;
+  /** Used in messages. Default: the device's name. */
+  readonly name?: string;
+  /**
+   * Reserved features (VIRTIO 1.3 §6) to offer besides VERSION_1. Default INDIRECT_DESC and EVENT_IDX, and
+   * RING_RESET when the device has `queueReset`.
+   */
+  readonly ringFeatures?: FeatureSet;
+  /**
+   * The device entered DEVICE_NEEDS_RESET (`DRIVER_FAULT`, `DEVICE_FAULT`) or refused DRIVER_OK
+   * (`ACTIVATION_FAILED`); the cause is attached. At most once between two resets. Must not throw.
+   */
+  readonly onError?: (error: VirtioDeviceError) => void;
+  /**
+   * A write of the driver that the standard forbids was ignored. The guest decides how often this runs.
+   * Must not throw.
+   */
+  readonly onIgnoredWrite?: (what: string) => void;
+  /** Runs a task in a later turn of the event loop. Default `setImmediate`, or `setTimeout` where there is none. */
+  readonly defer?: (task: () => void) => void;
+}
+
+/** What the bus-specific part of a transport does for the core. */
+export interface TransportBindings {
+  /** Delivers a used buffer notification of a queue. */
+  raiseQueue(index: number): void;
+  /** Delivers a configuration change notification. */
+  raiseConfig(): void;
+  /** The device is active: doorbells may be registered. */
+  activated(): void;
+  /** The device is no longer active, or no longer answers: doorbells go. */
+  deactivated(): void;
+}
+
+export interface TransportStatistics {
+  /** Notifications that reached the device. */
+  readonly notifications: number;
+  /** Used buffer notifications sent to the driver. */
+  readonly queueInterrupts: number;
+  /** Configuration change notifications sent to the driver. */
+  readonly configInterrupts: number;
+  readonly activations: number;
+  readonly resets: number;
+  /** Times the device entered DEVICE_NEEDS_RESET. */
+  readonly needsResets: number;
+  /** Writes that the standard forbids and that were ignored. */
+  readonly ignoredWrites: number;
+}
+
+/** Plain state of the part that all transports share. */
+export interface TransportCoreState {
+  readonly deviceType: number;
+  readonly status: number;
+  readonly offeredLow: number;
+  readonly offeredHigh: number;
+  readonly driverLow: number;
+  readonly driverHigh: number;
+  readonly negotiated: boolean;
+  readonly queues: readonly QueueSlotState[];
+  readonly device: unknown;
+}
