@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { ROOT, build, run } from './setup.mjs';
 
 build();
-const folders = [...readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}/bench`), 'reference-vmm/bench'];
+const folders = [
+  ...readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}/bench`),
+  'reference-vmm/bench',
+];
 const files = folders
   .filter((folder) => existsSync(join(ROOT, folder)))
   .flatMap((folder) => readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`))

@@ -42,18 +42,26 @@ function newest(path) {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 0;
   if (!stat.isDirectory()) return stat.mtimeMs;
-  return Math.max(0, ...readdirSync(path).map((name) => (name.startsWith('.') ? 0 : newest(join(path, name)))));
+  return Math.max(
+    0,
+    ...readdirSync(path).map((name) => (name.startsWith('.') ? 0 : newest(join(path, name)))),
+  );
 }
 
 function workspaceFolders() {
-  return [...readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}`), 'reference-vmm', 'integration-tests'];
+  return [
+    ...readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}`),
+    'reference-vmm',
+    'integration-tests',
+  ];
 }
 
 /** Newest change of anything that a build reads, in milliseconds since the epoch. */
 function sourcesChanged() {
   const inputs = ['pnpm-lock.yaml', 'package.json', 'tsconfig.base.json', 'turbo.json'];
   for (const folder of workspaceFolders()) {
-    for (const part of ['src', 'assembly', 'scripts', 'package.json', 'tsconfig.build.json']) inputs.push(join(folder, part));
+    for (const part of ['src', 'assembly', 'scripts', 'package.json', 'tsconfig.build.json'])
+      inputs.push(join(folder, part));
   }
   return Math.max(...inputs.map((path) => newest(join(ROOT, path))));
 }
@@ -80,7 +88,8 @@ function quietly(log, command, args) {
   const output = `${result.stdout ?? ''}${result.stderr ?? ''}`;
   writeFileSync(log, output);
   if (result.error) fail(`${command}: ${result.error.message}`);
-  if (result.status !== 0) fail(`${output}\nfailed (${result.status ?? result.signal}): ${command} ${args.join(' ')}`);
+  if (result.status !== 0)
+    fail(`${output}\nfailed (${result.status ?? result.signal}): ${command} ${args.join(' ')}`);
 }
 
 /** Debian packages that the tests use, by a file that shows that each is installed. */
@@ -103,8 +112,10 @@ export function testTools() {
     .map(([name]) => name);
   if (missing.length === 0) return;
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
-  if (process.getuid?.() !== 0) fail(`The tests need Debian packages that are missing here. Install them with:\n  sudo ${command}`);
-  if (!existsSync('/usr/bin/apt-get')) fail(`The tests need these Debian packages, and there is no apt-get here: ${missing.join(' ')}`);
+  if (process.getuid?.() !== 0)
+    fail(`The tests need Debian packages that are missing here. Install them with:\n  sudo ${command}`);
+  if (!existsSync('/usr/bin/apt-get'))
+    fail(`The tests need these Debian packages, and there is no apt-get here: ${missing.join(' ')}`);
   process.stderr.write(`installing for the tests: ${missing.join(' ')}\n`);
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-q'], { env });

@@ -24,6 +24,11 @@ if (!onlyTests) {
 step('tests');
 run(
   process.execPath,
-  ['--disable-warning=ExperimentalWarning', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', ...process.argv.slice(2)],
+  [
+    '--disable-warning=ExperimentalWarning',
+    '--experimental-vm-modules',
+    'node_modules/jest/bin/jest.js',
+    ...process.argv.slice(2),
+  ],
   { stdio: ['ignore', 1, 2] },
 );

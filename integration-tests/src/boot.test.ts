@@ -11,7 +11,8 @@ afterAll(() => scratch[Symbol.dispose]());
 describe('the built-in guest', () => {
   it("is Debian's unmodified kernel, with entropy, a clock and the VM's name", async () => {
     const { kernelVersion } = await guest();
-    const script = 'cat /proc/version; hostname; date +%s; head -c 32 /dev/hwrng | wc -c; cat /sys/class/misc/hw_random/rng_current';
+    const script =
+      'cat /proc/version; hostname; date +%s; head -c 32 /dev/hwrng | wc -c; cat /sys/class/misc/hw_random/rng_current';
     const result = await sh(script, ['--name', 'it-boots']);
     const [version, hostname, seconds, entropy, source] = result.stdout.toString().split('\n');
     expect(version).toMatch(/^Linux version .*Debian/);
@@ -38,7 +39,10 @@ describe('the built-in guest', () => {
 describe('a kernel, an initrd and a command line of the user', () => {
   it('boots them, with the command line as given', async () => {
     const { kernel } = await guest();
-    const initrd = scratch.file('cmdline.cpio', await initrdWith('echo "cmdline=<$(cat /proc/cmdline)>"; poweroff -f'));
+    const initrd = scratch.file(
+      'cmdline.cpio',
+      await initrdWith('echo "cmdline=<$(cat /proc/cmdline)>"; poweroff -f'),
+    );
     const cmdline = 'console=ttyAMA0 quiet  panic=-1 cryptomgr.notests my.option="a b"';
     const result = await cli(['run', '-k', kernel, '--initrd', initrd, '-p', cmdline]);
     expect(result.stdout.toString()).toContain(`cmdline=<${cmdline}>`);
@@ -73,7 +77,10 @@ describe('a kernel, an initrd and a command line of the user', () => {
 
   it('passes what is typed to the serial console', async () => {
     const { kernel } = await guest();
-    const initrd = scratch.file('typed.cpio', await initrdWith('echo ready; read line; echo "got <$line>"; poweroff -f'));
+    const initrd = scratch.file(
+      'typed.cpio',
+      await initrdWith('echo ready; read line; echo "got <$line>"; poweroff -f'),
+    );
     let answered = false;
     const result = await cli(['run', '-k', kernel, '--initrd', initrd], {
       stdin: 'open',

@@ -25,19 +25,54 @@ function x86Kernel(): Uint8Array {
 
 describe('wrong input is refused with one clear line', () => {
   it.each<[string, () => string[], number, RegExp]>([
-    ['a kernel that is not there', () => ['-k', '/no/such/kernel'], 125, /\/no\/such\/kernel.*\[FILE_NOT_FOUND\]/],
+    [
+      'a kernel that is not there',
+      () => ['-k', '/no/such/kernel'],
+      125,
+      /\/no\/such\/kernel.*\[FILE_NOT_FOUND\]/,
+    ],
     ['a kernel that is a directory', () => ['-k', scratch.path], 125, /directory.*\[FILE_UNREADABLE\]/],
-    ['a file that is no kernel', () => ['-k', scratch.file('text', 'hello '.repeat(1000))], 125, /\[NOT_A_KERNEL\]/],
-    ['a kernel of another architecture', () => ['-k', scratch.file('bzImage', x86Kernel())], 125, /x86.*\[WRONG_ARCHITECTURE\]/],
-    ['a disk that is not there', () => ['-d', '/no/such/disk', '--', 'true'], 125, /\/no\/such\/disk.*\[DISK_NOT_FOUND\]/],
-    ['a disk that is empty', () => ['-d', scratch.file('empty', ''), '--', 'true'], 125, /empty.*\[DISK_EMPTY\]/],
-    ['a disk that is a directory', () => ['-d', scratch.path, '--', 'true'], 125, /\[DISK_NOT_A_FILE\]/],
-    ['a disk that is not a multiple of 512', () => ['-d', scratch.file('odd', new Uint8Array(1000)), '--', 'true'], 125, /512.*\[DISK_SIZE\]/],
+    [
+      'a file that is no kernel',
+      () => ['-k', scratch.file('text', 'hello '.repeat(1000))],
+      125,
+      /\[NOT_A_KERNEL\]/,
+    ],
+    [
+      'a kernel of another architecture',
+      () => ['-k', scratch.file('bzImage', x86Kernel())],
+      125,
+      /x86.*\[WRONG_ARCHITECTURE\]/,
+    ],
+    [
+      'a disk that is not there',
+      () => ['-d', '/no/such/disk', '--', 'true'],
+      125,
+      /\/no\/such\/disk.*\[NOT_FOUND\]/,
+    ],
+    [
+      'a disk that is empty',
+      () => ['-d', scratch.file('empty', ''), '--', 'true'],
+      125,
+      /empty.*\[INVALID_SIZE\]/,
+    ],
+    ['a disk that is a directory', () => ['-d', scratch.path, '--', 'true'], 125, /\[NOT_A_FILE\]/],
+    [
+      'a disk that is not a multiple of 512',
+      () => ['-d', scratch.file('odd', new Uint8Array(1000)), '--', 'true'],
+      125,
+      /512.*\[INVALID_SIZE\]/,
+    ],
     ['no CPU', () => ['-c', '0', '--', 'true'], 2, /cpus.*\[INVALID_CONFIG\]/],
     ['too many CPUs', () => ['-c', '1000', '--', 'true'], 2, /cpus.*\[INVALID_CONFIG\]/],
     ['no memory', () => ['-m', '0', '--', 'true'], 2, /memory.*\[INVALID_CONFIG\]/],
     ['a size that is none', () => ['-m', 'lots', '--', 'true'], 2, /not a size.*\[INVALID_CONFIG\]/],
-    ['a duration that is none', () => ['--timeout', 'soon', '--', 'true'], 2, /not a duration.*\[INVALID_CONFIG\]/],
+    [
+      'a duration that is none',
+      () => ['--timeout', 'soon', '--', 'true'],
+      2,
+      /not a duration.*\[INVALID_CONFIG\]/,
+    ],
     ['an unusable name', () => ['--name', 'a/b', '--', 'true'], 2, /name.*\[INVALID_CONFIG\]/],
   ])('%s', async (_, args, code, pattern) => {
     expectRefusal(await cli(['run', ...args()]), code, pattern);
@@ -58,7 +93,11 @@ describe('wrong input is refused with one clear line', () => {
   it('an initrd that does not fit', async () => {
     const { kernel } = await guest();
     const initrd = scratch.file('huge.cpio', new Uint8Array(80 * 1024 * 1024));
-    expectRefusal(await cli(['run', '-k', kernel, '--initrd', initrd, '-m', '64']), 125, /\[INITRD_TOO_LARGE\]/);
+    expectRefusal(
+      await cli(['run', '-k', kernel, '--initrd', initrd, '-m', '64']),
+      125,
+      /\[INITRD_TOO_LARGE\]/,
+    );
   });
 
   it('a machine without apt and without the guest in its cache', async () => {

@@ -10,10 +10,16 @@ afterAll(() => scratch[Symbol.dispose]());
 
 describe('VmBuilder', () => {
   it('runs a command and gives its streams and its exit code', async () => {
-    await using vm = await new VmBuilder().command('sh', '-c', 'read line; echo "[$line]"; echo no >&2; exit 3').build();
+    await using vm = await new VmBuilder()
+      .command('sh', '-c', 'read line; echo "[$line]"; echo no >&2; exit 3')
+      .build();
     vm.start();
     vm.streams!.stdin.end('over\n');
-    const [stdout, stderr, stopped] = await Promise.all([text(vm.streams!.stdout), text(vm.streams!.stderr), vm.stopped]);
+    const [stdout, stderr, stopped] = await Promise.all([
+      text(vm.streams!.stdout),
+      text(vm.streams!.stderr),
+      vm.stopped,
+    ]);
     expect(stdout).toBe('[over]\n');
     expect(stderr).toBe('no\n');
     expect(stopped).toEqual({ kind: 'exited', code: 3 });
@@ -22,7 +28,10 @@ describe('VmBuilder', () => {
 
   it("boots a user's own files with the console as an async iterable and a writable", async () => {
     const { kernel } = await guest();
-    const initrd = scratch.file('own.cpio', await initrdWith('echo "ready>"; read line; echo "heard $line"; poweroff -f'));
+    const initrd = scratch.file(
+      'own.cpio',
+      await initrdWith('echo "ready>"; read line; echo "heard $line"; poweroff -f'),
+    );
     await using vm = await new VmBuilder().kernel(kernel).initrd(initrd).build();
     vm.start();
     let seen = '';

@@ -11,7 +11,10 @@ jest.setTimeout(BOOT_TIMEOUT);
 const readmes: [string, string][] = [
   ['README.md', 'integration-tests'],
   ['reference-vmm/README.md', 'reference-vmm'],
-  ...readdirSync(join(ROOT, 'packages')).map((name): [string, string] => [`packages/${name}/README.md`, `packages/${name}`]),
+  ...readdirSync(join(ROOT, 'packages')).map((name): [string, string] => [
+    `packages/${name}/README.md`,
+    `packages/${name}`,
+  ]),
 ];
 
 /** The first TypeScript block of a page, as JavaScript that this Node understands. */

@@ -48,13 +48,18 @@ class Terminal implements Disposable {
   }
 
   #tmux(...args: string[]): string {
-    return execFileSync('tmux', ['-L', this.#session, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    return execFileSync('tmux', ['-L', this.#session, ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }
 }
 
 describe('the interactive shell', () => {
   it('takes commands, follows the window size, passes Ctrl-C, and leaves at Ctrl-] twice', async () => {
-    using terminal = new Terminal(`sh -c '"${process.execPath}" "${CLI}" run; echo "code=$?"; stty -a | grep -c " icanon"; sleep 600'`);
+    using terminal = new Terminal(
+      `sh -c '"${process.execPath}" "${CLI}" run; echo "code=$?"; stty -a | grep -c " icanon"; sleep 600'`,
+    );
     await terminal.waitFor(/Ctrl-\] twice/);
     await terminal.waitFor(/~ # /);
     terminal.type('echo $((6 * 7)) answers\n');

@@ -24,7 +24,10 @@ export interface CliOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   /** Called with all of standard output so far, whenever it grew; `kill` sends the process a signal. */
-  readonly onOutput?: (text: string, control: { kill: (signal: NodeJS.Signals) => void; write: (text: string) => void }) => void;
+  readonly onOutput?: (
+    text: string,
+    control: { kill: (signal: NodeJS.Signals) => void; write: (text: string) => void },
+  ) => void;
 }
 
 /** Runs the compiled command as a user would, and answers what it printed and how it ended. */
@@ -50,7 +53,12 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
     child.on('error', reject);
     child.on('close', (code, signal) => {
       clearTimeout(watchdog);
-      resolve({ code, signal, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString('utf8') });
+      resolve({
+        code,
+        signal,
+        stdout: Buffer.concat(stdout),
+        stderr: Buffer.concat(stderr).toString('utf8'),
+      });
     });
     child.stdin.on('error', () => undefined);
     if (options.stdin === 'open') return;
@@ -59,11 +67,19 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
 }
 
 /** Runs a command in the built-in guest. */
-export function inGuest(command: readonly string[], runOptions: readonly string[] = [], options: CliOptions = {}): Promise<CliResult> {
+export function inGuest(
+  command: readonly string[],
+  runOptions: readonly string[] = [],
+  options: CliOptions = {},
+): Promise<CliResult> {
   return cli(['run', ...runOptions, '--', ...command], options);
 }
 
-export function sh(script: string, runOptions: readonly string[] = [], options: CliOptions = {}): Promise<CliResult> {
+export function sh(
+  script: string,
+  runOptions: readonly string[] = [],
+  options: CliOptions = {},
+): Promise<CliResult> {
   return inGuest(['sh', '-c', script], runOptions, options);
 }
 
@@ -102,14 +118,16 @@ export async function initrdWith(script: string): Promise<Uint8Array> {
       type: 'file',
       path: 'init',
       mode: 0o755,
-      data: new TextEncoder().encode(`#!/bin/busybox sh\n/bin/busybox mount -t proc proc /proc\n/bin/busybox mount -t sysfs sysfs /sys\n/bin/busybox mount -t devtmpfs devtmpfs /dev\n/bin/busybox --install -s /bin\nexport PATH=/bin\n${script}\n`),
+      data: new TextEncoder().encode(
+        `#!/bin/busybox sh\n/bin/busybox mount -t proc proc /proc\n/bin/busybox mount -t sysfs sysfs /sys\n/bin/busybox mount -t devtmpfs devtmpfs /dev\n/bin/busybox --install -s /bin\nexport PATH=/bin\n${script}\n`,
+      ),
     },
   ];
   return buildCpio(entries);
 }
 
 function extract(archive: Buffer, path: string): Uint8Array {
-  for (let offset = 0; offset < archive.length; ) {
+  for (let offset = 0; offset < archive.length;) {
     const field = (index: number): number =>
       Number.parseInt(archive.toString('latin1', offset + 6 + 8 * index, offset + 14 + 8 * index), 16);
     const fileSize = field(6);

@@ -13,7 +13,14 @@ cd /lib/modules && for m in virtio_ring virtio virtio_mmio virtio_blk; do [ -f $
 const guest = await guestWith(script, [{ type: 'file', path: 'load', data: load, mode: 0o755 }]);
 const disk = join(scratch, 'disk.img');
 writeFileSync(disk, Buffer.alloc(DISK_BYTES, 0x5a));
-const peerDisk = ['-global', 'virtio-mmio.force-legacy=false', '-drive', `file=${disk},format=raw,if=none,id=d`, '-device', 'virtio-blk-device,drive=d'];
+const peerDisk = [
+  '-global',
+  'virtio-mmio.force-legacy=false',
+  '-drive',
+  `file=${disk},format=raw,if=none,id=d`,
+  '-device',
+  'virtio-blk-device,drive=d',
+];
 
 const { ours, theirs } = await inTurn(
   3,
@@ -24,7 +31,9 @@ const { ours, theirs } = await inTurn(
 function figures(runs) {
   const byName = new Map();
   for (const { output } of runs) {
-    for (const [, name, bytes, requests, seconds] of output.matchAll(/RESULT (\S+) bytes=(\d+) requests=(\d+) seconds=([\d.]+)/g)) {
+    for (const [, name, bytes, requests, seconds] of output.matchAll(
+      /RESULT (\S+) bytes=(\d+) requests=(\d+) seconds=([\d.]+)/g,
+    )) {
       const list = byName.get(name) ?? [];
       list.push({ rate: Number(bytes) / 1e6 / Number(seconds), iops: Number(requests) / Number(seconds) });
       byName.set(name, list);

@@ -1,7 +1,17 @@
 // Process start to the first line from user space, and guest instructions per second meanwhile.
 import { readFileSync } from 'node:fs';
 import { VmBuilder } from '@vmm/reference-vmm';
-import { CMDLINE, FIRST_LINE, guestWith, inTurn, median, ourRun, peerRun, report, timed } from './support.mjs';
+import {
+  CMDLINE,
+  FIRST_LINE,
+  guestWith,
+  inTurn,
+  median,
+  ourRun,
+  peerRun,
+  report,
+  timed,
+} from './support.mjs';
 
 const guest = await guestWith(`/bin/busybox echo ${FIRST_LINE}\n/bin/busybox poweroff -f`);
 console.log(`boot: Debian kernel ${guest.version}, 256 MiB, one vCPU, command line "${CMDLINE}"`);
@@ -16,7 +26,12 @@ report('process start to first userspace line', 's', first(ours), first(theirs),
 
 const runs = [];
 for (let round = 0; round < 5; round++) {
-  const vm = await new VmBuilder().kernel(guest.kernel).initrd(guest.initrd).cmdline(CMDLINE).memoryMb(256).build();
+  const vm = await new VmBuilder()
+    .kernel(guest.kernel)
+    .initrd(guest.initrd)
+    .cmdline(CMDLINE)
+    .memoryMb(256)
+    .build();
   const started = performance.now();
   vm.start();
   let text = '';
@@ -52,5 +67,11 @@ function reportMemory(vm) {
       if (words.subarray(page, page + 512).some((word) => word !== 0n)) touched += 4096;
     }
   }
-  report('RSS beyond guest memory touched', 'MiB', resident - touched / (1024 * 1024), undefined, 'under 120 MiB');
+  report(
+    'RSS beyond guest memory touched',
+    'MiB',
+    resident - touched / (1024 * 1024),
+    undefined,
+    'under 120 MiB',
+  );
 }

@@ -29,7 +29,12 @@ export async function guestWith(script, files = []) {
   const guest = await prepareGuest((message) => console.error(message));
   const extra = buildCpio([
     ...files,
-    { type: 'file', path: 'init', mode: 0o755, data: new TextEncoder().encode(`#!/bin/busybox sh\n${script}\n`) },
+    {
+      type: 'file',
+      path: 'init',
+      mode: 0o755,
+      data: new TextEncoder().encode(`#!/bin/busybox sh\n${script}\n`),
+    },
   ]);
   const initrd = join(scratch, `initrd-${Math.random().toString(36).slice(2)}.cpio`);
   // A later archive's files replace an earlier one's.
@@ -52,19 +57,41 @@ export function timed(command, args, marker) {
     child.stderr.on('data', (bytes) => (errors += bytes));
     child.on('error', reject);
     child.on('close', (code) => {
-      if (seen === undefined) reject(new Error(`${command}: "${marker}" did not appear (exit ${code})\n${output}${errors}`));
+      if (seen === undefined)
+        reject(new Error(`${command}: "${marker}" did not appear (exit ${code})\n${output}${errors}`));
       else resolve({ output, toMarker: seen, total: performance.now() - started });
     });
   });
 }
 
 export function ourRun(guest, options = []) {
-  return [process.execPath, [CLI, 'run', '-k', guest.kernel, '--initrd', guest.initrd, '-p', CMDLINE, '-m', '256', ...options]];
+  return [
+    process.execPath,
+    [CLI, 'run', '-k', guest.kernel, '--initrd', guest.initrd, '-p', CMDLINE, '-m', '256', ...options],
+  ];
 }
 
 export function peerRun(guest, options = []) {
-  const machine = ['-M', 'virt', '-cpu', 'cortex-a57', '-accel', 'tcg', '-m', '256', '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'];
-  return [PEER, [...machine, '-kernel', guest.kernel, '-initrd', guest.initrd, '-append', CMDLINE, ...options]];
+  const machine = [
+    '-M',
+    'virt',
+    '-cpu',
+    'cortex-a57',
+    '-accel',
+    'tcg',
+    '-m',
+    '256',
+    '-nodefaults',
+    '-display',
+    'none',
+    '-no-reboot',
+    '-serial',
+    'stdio',
+  ];
+  return [
+    PEER,
+    [...machine, '-kernel', guest.kernel, '-initrd', guest.initrd, '-append', CMDLINE, ...options],
+  ];
 }
 
 /** Runs ours and the peer in turn, so that the machine's moods hit both. */
@@ -81,7 +108,8 @@ export async function inTurn(count, ours, theirs) {
 export function report(name, unit, ours, theirs, target) {
   const figure = (value) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
   let line = `${name.padEnd(44)} ${figure(ours).padStart(8)} ${unit}`;
-  if (theirs !== undefined && !Number.isNaN(theirs)) line += `   QEMU TCG ${figure(theirs)} ${unit}, ratio ${(ours / theirs).toFixed(2)}`;
+  if (theirs !== undefined && !Number.isNaN(theirs))
+    line += `   QEMU TCG ${figure(theirs)} ${unit}, ratio ${(ours / theirs).toFixed(2)}`;
   if (target !== undefined) line += `   (target ${target})`;
   console.log(line);
 }
@@ -91,7 +119,9 @@ export function compile(source) {
   const binary = join(scratch, 'load');
   const result = spawnSync(compiler, ['-static', '-O2', '-o', binary, source], { encoding: 'utf8' });
   if (result.error || !existsSync(binary)) {
-    throw new Error(`${compiler} is needed for this benchmark (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross)\n${result.stderr ?? ''}`);
+    throw new Error(
+      `${compiler} is needed for this benchmark (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross)\n${result.stderr ?? ''}`,
+    );
   }
   return readFileSync(binary);
 }

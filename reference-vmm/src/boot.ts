@@ -5,6 +5,9 @@ import { Concatenation, FileSource } from './files.ts';
 import { prepareGuest, runArchive } from './guest/guest.ts';
 import type { Progress } from './guest/apt.ts';
 
+/** Translation granules that the vCPUs have. */
+const PAGE_SIZES = [4096] as const;
+
 /** What is booted: files, and what goes behind the initial RAM filesystem. */
 export interface BootFiles {
   readonly kernel: string;
@@ -48,12 +51,19 @@ export class Boot {
     }
     using initrd = new FileSource(files.initrd, 'initrd');
     const whole = files.appendix === undefined ? initrd : new Concatenation([initrd, files.appendix]);
-    return new Boot(memory, await aarch64.loadKernel(memory, kernel, { initrd: whole }), cmdline);
+    return new Boot(
+      memory,
+      await aarch64.loadKernel(memory, kernel, { initrd: whole, pageSizes: PAGE_SIZES }),
+      cmdline,
+    );
   }
 
   /** Writes the device tree; answers where the boot CPU starts. */
   finish(machine: Omit<aarch64.DeviceTreeConfig, 'cmdline' | 'initrd'>): aarch64.BootState {
     const tree = aarch64.buildDeviceTree({ ...machine, cmdline: this.cmdline, initrd: this.#loaded.initrd });
-    return { entry: this.#loaded.entry, deviceTree: aarch64.loadDeviceTree(this.#memory, this.#loaded, tree) };
+    return {
+      entry: this.#loaded.entry,
+      deviceTree: aarch64.loadDeviceTree(this.#memory, this.#loaded, tree),
+    };
   }
 }

@@ -38,7 +38,8 @@ describe('parseDuration', () => {
   ])('%s', (text, milliseconds) => expect(parseDuration(text)).toBe(milliseconds));
 
   it.each(['', '0', '-1', '1d', 'soon', '1e9', '999999h'])('refuses "%s"', (text) =>
-    expect(() => parseDuration(text)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' })));
+    expect(() => parseDuration(text)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' })),
+  );
 });
 
 describe('parseDisk', () => {
@@ -69,5 +70,6 @@ describe('validateConfig', () => {
   ])('refuses %s', (_, change) =>
     expect(() => validateConfig({ ...valid, ...change }, limits)).toThrow(
       expect.objectContaining({ name: 'VmmError', code: 'INVALID_CONFIG' }),
-    ));
+    ),
+  );
 });

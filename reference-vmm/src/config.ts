@@ -46,7 +46,10 @@ export function validateConfig(config: VmmConfig, limits: ConfigLimits): void {
   checkName(config.name);
   if (!Number.isInteger(config.cpus) || config.cpus < 1 || config.cpus > limits.maxCpus) {
     const range = limits.maxCpus === 1 ? 'exactly 1' : `1 to ${limits.maxCpus}`;
-    throw new VmmError('INVALID_CONFIG', `cpus: ${config.cpus} is out of range, this hypervisor runs ${range}`);
+    throw new VmmError(
+      'INVALID_CONFIG',
+      `cpus: ${config.cpus} is out of range, this hypervisor runs ${range}`,
+    );
   }
   if (!Number.isInteger(config.memory) || config.memory % MIB !== 0) {
     throw new VmmError('INVALID_CONFIG', `memory: ${config.memory} bytes is not a whole number of MiB`);

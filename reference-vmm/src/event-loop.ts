@@ -34,7 +34,10 @@ export class EventLoop {
         this.#onEnd({ kind: 'failed', message: exit.message });
         return 'stop';
       case 'io':
-        this.#onEnd({ kind: 'failed', message: `port I/O at 0x${exit.port.toString(16)} on a machine without ports` });
+        this.#onEnd({
+          kind: 'failed',
+          message: `port I/O at 0x${exit.port.toString(16)} on a machine without ports`,
+        });
         return 'stop';
       case 'halt':
       case 'interrupted':

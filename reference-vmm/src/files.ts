@@ -15,8 +15,11 @@ export class FileSource implements BlobReader, Disposable {
     try {
       this.#fd = openSync(path, 'r');
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) throw new VmmError('FILE_NOT_FOUND', `${what}: there is no file ${path}`, { cause: error });
-      throw new VmmError('FILE_UNREADABLE', `${what}: cannot open ${path}: ${String(error)}`, { cause: error });
+      if (isErrno(error, 'ENOENT'))
+        throw new VmmError('FILE_NOT_FOUND', `${what}: there is no file ${path}`, { cause: error });
+      throw new VmmError('FILE_UNREADABLE', `${what}: cannot open ${path}: ${String(error)}`, {
+        cause: error,
+      });
     }
     const stat = fstatSync(this.#fd);
     if (!stat.isFile()) {
@@ -56,7 +59,8 @@ export class Concatenation implements BlobReader {
     if (part === undefined || offset >= this.size) return 0;
     const { source } = part;
     const inside = offset - part.start;
-    if (!(source instanceof Uint8Array)) return source.read(inside, into.subarray(0, Math.min(into.length, source.size - inside)));
+    if (!(source instanceof Uint8Array))
+      return source.read(inside, into.subarray(0, Math.min(into.length, source.size - inside)));
     const bytes = source.subarray(inside, inside + into.length);
     into.set(bytes);
     return bytes.length;

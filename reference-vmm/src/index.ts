@@ -11,4 +11,5 @@ export { VmmError, type VmmErrorCode } from './errors.ts';
 export { type CpioEntry, buildCpio } from './guest/cpio.ts';
 export { type Guest, prepareGuest } from './guest/guest.ts';
 export type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
-export { type CommandStreams, type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';
+export type { CommandStreams } from './device-manager.ts';
+export { type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';

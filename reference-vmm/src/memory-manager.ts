@@ -10,6 +10,8 @@ export class MemoryManager {
   /** @param bytes total of guest memory */
   constructor(vm: Vm, bytes: number) {
     this.layout = aarch64.memoryRegions(bytes);
-    this.memory = new GuestMemory(this.layout.map(({ guestAddress, size }) => vm.mapMemory(guestAddress, size)));
+    this.memory = new GuestMemory(
+      this.layout.map(({ guestAddress, size }) => vm.mapMemory(guestAddress, size)),
+    );
   }
 }

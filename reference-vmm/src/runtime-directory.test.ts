@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RuntimeDirectory } from './runtime-directory.ts';
@@ -53,5 +62,6 @@ describe('RuntimeDirectory', () => {
   });
 
   it.each(['', '.', '..', 'a/b', '-a', 'a-', 'a b', 'ü', 'x'.repeat(64)])('refuses the name "%s"', (name) =>
-    expect(() => RuntimeDirectory.claim(name)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' })));
+    expect(() => RuntimeDirectory.claim(name)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' })),
+  );
 });

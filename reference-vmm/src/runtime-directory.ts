@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { VmmError, isErrno } from './errors.ts';
@@ -48,7 +57,9 @@ export class RuntimeDirectory implements Disposable {
           return new RuntimeDirectory(path);
         } catch (error) {
           if (!isErrno(error, 'ENOTEMPTY') && !isErrno(error, 'EEXIST')) {
-            throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${path}: ${String(error)}`, { cause: error });
+            throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${path}: ${String(error)}`, {
+              cause: error,
+            });
           }
         }
         const other = readHolder(path);

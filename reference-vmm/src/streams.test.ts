@@ -67,18 +67,22 @@ describe('PanicDetector', () => {
 
   it('finds the message however the output is cut', () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 10 }), fc.string(), (cuts, before) => {
-        fc.pre(!before.includes('Kernel panic'));
-        const found: string[] = [];
-        const detector = new PanicDetector((message) => found.push(message));
-        const output = bytes(`${before}[    1.0] ${line}\r\nCPU: 0`);
-        for (let at = 0, index = 0; at < output.length; index++) {
-          const length = cuts[index % cuts.length]!;
-          detector.push(output.subarray(at, at + length));
-          at += length;
-        }
-        expect(found).toEqual(['Attempted to kill init! exitcode=0x00000300']);
-      }),
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 10 }),
+        fc.string(),
+        (cuts, before) => {
+          fc.pre(!before.includes('Kernel panic'));
+          const found: string[] = [];
+          const detector = new PanicDetector((message) => found.push(message));
+          const output = bytes(`${before}[    1.0] ${line}\r\nCPU: 0`);
+          for (let at = 0, index = 0; at < output.length; index++) {
+            const length = cuts[index % cuts.length]!;
+            detector.push(output.subarray(at, at + length));
+            at += length;
+          }
+          expect(found).toEqual(['Attempted to kill init! exitcode=0x00000300']);
+        },
+      ),
     );
   });
 

@@ -11,6 +11,10 @@ class Backpressure {
   #waiting: Promise<void> | undefined;
   #release: () => void = () => undefined;
 
+  get active(): boolean {
+    return this.#waiting !== undefined;
+  }
+
   wait(): Promise<void> {
     this.#waiting ??= new Promise((resolve) => {
       this.#release = resolve;
@@ -40,6 +44,11 @@ export class GuestOutput extends Readable {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#backpressure.release();
     callback(error);
+  }
+
+  /** The guest waits for the reader. */
+  get waiting(): Promise<void> | undefined {
+    return this.#backpressure.active ? this.#backpressure.wait() : undefined;
   }
 
   /** The guest writes no more. */
@@ -111,6 +120,11 @@ export class ConsoleStream extends Duplex {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#backpressure.release();
     callback(error);
+  }
+
+  /** The virtio console waits for the reader. */
+  get waiting(): Promise<void> | undefined {
+    return this.#backpressure.active ? this.#backpressure.wait() : undefined;
   }
 
   /** The guest has ended. */

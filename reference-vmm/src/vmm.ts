@@ -4,7 +4,7 @@ import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Boot, bootFiles } from './boot.ts';
 import { type VmmConfig, validateConfig } from './config.ts';
-import { DeviceManager } from './device-manager.ts';
+import { type CommandStreams, DeviceManager, virtioDeviceCount } from './device-manager.ts';
 import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
 import { IrqChip } from './irq-chip.ts';
@@ -39,13 +39,6 @@ export type StopReason =
   | { readonly kind: 'stopped' }
   /** A vCPU could not go on. */
   | { readonly kind: 'failed'; readonly message: string };
-
-/** Standard streams of the command that the built-in guest runs. */
-export interface CommandStreams {
-  readonly stdin: GuestInput;
-  readonly stdout: GuestOutput;
-  readonly stderr: GuestOutput;
-}
 
 /** Milliseconds a panicked kernel has for resetting by itself before the VM is ended. */
 const PANIC_GRACE = 1000;
@@ -100,8 +93,10 @@ export class Vmm implements AsyncDisposable {
     const hypervisor =
       host.hypervisor ??
       createWasmHypervisor({
-        onUndefined: ({ instruction, pc }) =>
-          debug(`undefined instruction 0x${instruction.toString(16).padStart(8, '0')} at 0x${pc.toString(16)}`),
+        onUndefined: (vcpu, { instruction, firstPc }) =>
+          debug(
+            `vCPU ${vcpu}: undefined instruction 0x${instruction.toString(16).padStart(8, '0')} at 0x${firstPc.toString(16)}`,
+          ),
       });
     validateConfig(config, { maxCpus: hypervisor.maxVcpus, maxMemory: hypervisor.maxMemory });
     const probe = await hypervisor.probe();
@@ -116,8 +111,8 @@ export class Vmm implements AsyncDisposable {
       vm = await hypervisor.createVm({ vcpus: config.cpus, maxMemory: config.memory });
       const memory = new MemoryManager(vm, config.memory);
       const boot = await Boot.load(memory.memory, files);
-      const irqChip = new IrqChip(vm, config.cpus);
-      devices = await DeviceManager.create(vm, memory.memory, irqChip, config, debug);
+      const irqChip = new IrqChip(vm, config.cpus, virtioDeviceCount(config));
+      devices = new DeviceManager(vm, memory.memory, irqChip, config, debug);
       const state = boot.finish({
         memory: memory.layout,
         vcpus: config.cpus,
@@ -129,7 +124,7 @@ export class Vmm implements AsyncDisposable {
       const vcpus = new VcpuManager(vm, config.cpus, state);
       return new Vmm(config, vm, memory, devices, vcpus, directory);
     } catch (error) {
-      await devices?.close();
+      devices?.[Symbol.dispose]();
       await vm?.[Symbol.asyncDispose]();
       directory[Symbol.dispose]();
       throw error;
@@ -160,7 +155,6 @@ export class Vmm implements AsyncDisposable {
     }
     this.#state = 'running';
     const loop = new EventLoop(this.#devices.bus, (end) => this.#end(end));
-    this.#devices.start();
     this.#vcpus.run(loop.handle).then(
       () => this.#finish(),
       (error: unknown) => {
@@ -217,8 +211,7 @@ export class Vmm implements AsyncDisposable {
   async #finish(): Promise<void> {
     clearTimeout(this.#panicTimer);
     const reason = this.#reason();
-    // A stop from outside does not wait for readers; the guest's own end hands everything over.
-    await this.#devices.finish(reason.kind !== 'stopped');
+    await this.#devices.finish();
     await this.#release();
     this.#state = reason.kind === 'failed' ? 'failed' : 'stopped';
     this.#settle(reason);
@@ -233,8 +226,8 @@ export class Vmm implements AsyncDisposable {
   }
 
   async #release(): Promise<void> {
-    await this.#devices.close();
     await this.#vm[Symbol.asyncDispose]();
+    this.#devices[Symbol.dispose]();
     this.#directory[Symbol.dispose]();
   }
 }

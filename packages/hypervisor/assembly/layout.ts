@@ -10,19 +10,19 @@ export const GIC: u32 = 0x20000;
 export const GIC_SIZE: u32 = 0x20000;
 /** Tables that `engineInit` fills. */
 export const TABLES: u32 = 0x40000;
-/** 8192 doublewords: bitmask immediates by N:immr:imms. */
+/** 8192 doublewords, bitmask immediates by N:immr:imms, and 4096 more, those of 32-bit instructions. */
 export const TABLE_BITMASK: u32 = 0x40000;
-/** 256 words: CRC-32 and CRC-32C, one after the other. */
-export const TABLE_CRC32: u32 = 0x50000;
-export const TABLE_CRC32C: u32 = 0x50400;
+/** 256 words each: CRC-32 and CRC-32C. */
+export const TABLE_CRC32: u32 = 0x58000;
+export const TABLE_CRC32C: u32 = 0x58400;
 /** Free for tables of the Advanced SIMD part: 64 KiB. */
 export const TABLE_SIMD: u32 = 0x60000;
 export const VCPU_BASE: u32 = 0x100000;
-export const VCPU_STRIDE: u32 = 0x40000;
+export const VCPU_STRIDE: u32 = 0x80000;
 export const MAX_VCPUS: u32 = 16;
 /** One u32 per 4 KiB of this memory: where the decoded page is, 0 for none. */
-export const DECODE_BASE: u32 = 0x500000;
-export const DECODE_SLOTS: u32 = 0x900000;
+export const DECODE_BASE: u32 = 0x900000;
+export const DECODE_SLOTS: u32 = 0xd00000;
 /** Bytes of a decoded page: 1024 records of 8 bytes, a sentinel, and the address of the page it was made from. */
 export const DECODE_SLOT_SIZE: u32 = 8256;
 export const DECODE_SLOT_COUNT: u32 = 8192;
@@ -51,6 +51,8 @@ export const HEADER_DECODE_LOCK: u32 = 0x1c;
 export const HEADER_STOP: u32 = 0x20;
 /** i32: held while PSCI looks at or changes power states. */
 export const HEADER_POWER_LOCK: u32 = 0x24;
+/** i32: held during a 128-bit store-exclusive. */
+export const HEADER_PAIR_LOCK: u32 = 0x28;
 
 export const HEADER_REGIONS: u32 = 0x40;
 export const REGION_STRIDE: u32 = 32;
@@ -110,6 +112,8 @@ export const HEADER_GIC_REDISTRIBUTOR: u32 = 0x1b18;
 /** 32 words each, by INTID. */
 export const HEADER_SPI_LEVEL: u32 = 0x1c00;
 export const HEADER_SPI_EDGE: u32 = 0x1c80;
+/** 768 bytes that the engine leaves to the backend. */
+export const HEADER_BACKEND: u32 = 0x1d00;
 
 // ---- vCPU block: offsets from VCPU_BASE + i * VCPU_STRIDE ------------------------------------------------------
 
@@ -157,10 +161,12 @@ export const CPU_EXCLUSIVE_HIGH: u32 = 0x190;
 export const CPU_EXCLUSIVE_SIZE: u32 = 0x198;
 /** Instructions retired (u64). */
 export const CPU_INSTRUCTIONS: u32 = 0x1a0;
-/** Instructions of the current slice: how many were granted, and the host clock the slice began with. */
+/** Instructions granted to the current slice. */
 export const CPU_SLICE: u32 = 0x1a8;
 /** Instructions of the slice that had not run when the interpreter last called out. */
 export const CPU_LEFT: u32 = 0x1ac;
+/** Levels last given to the GIC: bit 0 virtual timer, bit 1 physical timer. */
+export const CPU_TIMER_LEVELS: u32 = 0x1b0;
 /** V0…V31, 16 bytes each. */
 export const CPU_V: u32 = 0x200;
 
@@ -208,9 +214,10 @@ export const CPU_SLOT_STATE: u32 = 0x808;
 export const CPU_POWER: u32 = 0x80c;
 /** 1 while `run` executes instructions: other vCPUs wait for this one to take part in their barriers. */
 export const CPU_RUNNING: u32 = 0x810;
-/** TLB maintenance asked for by other vCPUs: number of requests, and how many are done. */
+/** TLB maintenance asked for by other vCPUs: number of requests so far, and how many are done. */
 export const CPU_FLUSH_REQUESTED: u32 = 0x814;
 export const CPU_FLUSH_DONE: u32 = 0x818;
+export const CPU_FLUSH_LOCK: u32 = 0x81c;
 
 export const EXIT_REASON: u32 = 0x820;
 export const EXIT_LENGTH: u32 = 0x824;
@@ -231,29 +238,43 @@ export const LOG_VALUE: u32 = 8;
 export const LOG_LENGTH: u32 = 16;
 export const LOG_WRITE: u32 = 20;
 
-/** ASIDs of the EL0 TLBs, and which was taken last. */
+/** Requests of other vCPUs not yet done: count (beyond the queue's size: drop everything), then kind and operand. */
+export const CPU_FLUSH_COUNT: u32 = 0xe80;
+export const CPU_FLUSH_QUEUE: u32 = 0xe90;
+export const FLUSH_QUEUE_ENTRIES: u32 = 6;
+export const FLUSH_QUEUE_STRIDE: u32 = 16;
+
+/** ASIDs of the EL0 TLBs (u32 each), which of them is in use, and which is given up next. */
 export const CPU_BANK_ASID: u32 = 0xf00;
-export const CPU_BANK_NEXT: u32 = 0xf20;
-export const CPU_BANK_CURRENT: u32 = 0xf24;
-/** Not 0 when the EL1 TLB may hold addresses translated by TTBR0. */
-export const CPU_EL1_LOW: u32 = 0xf28;
+export const CPU_BANK_CURRENT: u32 = 0xf20;
+export const CPU_BANK_NEXT: u32 = 0xf24;
+/** What the EL1 TLB may hold of one address space: see tlb.ts. */
+export const CPU_EL1_SPACE: u32 = 0xf28;
+/** Not 0 when some entry came from a mapping of 1 GiB or more. */
+export const CPU_GIGABYTE_BLOCKS: u32 = 0xf2c;
 /** 4096 bits: which 2 MiB of address space some entry of a block mapping came from (hashed). */
 export const CPU_BLOCK_FILTER: u32 = 0x1000;
 
-/** TLB of EL1, then those of EL0. */
+/** TLB of EL1, then those of EL0. A TLB is the part for data and, at `TLB_CODE`, the part for instructions. */
 export const CPU_TLBS: u32 = 0x10000;
 export const TLB_ENTRIES: u32 = 1024;
-export const TLB_SIZE: u32 = 0x8000;
+export const TLB_SIZE: u32 = 0xc000;
+/** EL0 TLBs, each for one ASID. */
 export const TLB_BANKS: u32 = 4;
 export const TLB_STRIDE: u32 = 32;
-/** u64: page address, or all ones. */
+/** Tags (u64): the page's address, or all ones. */
 export const TLB_READ: u32 = 0;
 export const TLB_WRITE: u32 = 8;
-export const TLB_EXEC: u32 = 16;
 /** u32: memory offset of the page minus bits 31:0 of its address. */
-export const TLB_ADDEND: u32 = 24;
-/** u32: decoded page, valid with the execute tag. */
-export const TLB_SLOT: u32 = 28;
+export const TLB_ADDEND: u32 = 16;
+/** u32: log2 of the size of the mapping that the page is part of. */
+export const TLB_SHIFT: u32 = 20;
+export const TLB_CODE: u32 = 0x8000;
+export const TLB_CODE_STRIDE: u32 = 16;
+export const TLB_CODE_TAG: u32 = 0;
+/** u32: the decoded page. */
+export const TLB_CODE_SLOT: u32 = 8;
+export const TLB_CODE_SHIFT: u32 = 12;
 
 // ---- Exits -----------------------------------------------------------------------------------------------------
 

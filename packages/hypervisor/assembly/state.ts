@@ -177,3 +177,50 @@ export function conditionHolds(nzcv: u32, cond: u32): bool {
 export function condition(cpu: usize, cond: u32): bool {
   return conditionHolds(getNZCV(cpu), cond);
 }
+
+/** Flags of the 64-bit a - b. */
+// @ts-ignore: decorator
+@inline
+export function setFlagsSub64(cpu: usize, a: u64, b: u64): void {
+  store<u64>(cpu, a, CPU_FLAG_A);
+  store<u64>(cpu, b, CPU_FLAG_B);
+  store<u32>(cpu, FLAGS_SUB, CPU_FLAG_KIND);
+}
+
+/** Flags of the 32-bit a - b. */
+// @ts-ignore: decorator
+@inline
+export function setFlagsSub32(cpu: usize, a: u32, b: u32): void {
+  setFlagsSub64(cpu, <u64>a << 32, <u64>b << 32);
+}
+
+/** Flags of a 64-bit logical result. */
+// @ts-ignore: decorator
+@inline
+export function setFlagsLogic64(cpu: usize, result: u64): void {
+  store<u64>(cpu, result, CPU_FLAG_A);
+  store<u32>(cpu, FLAGS_LOGIC, CPU_FLAG_KIND);
+}
+
+/** Flags of a 32-bit logical result. */
+// @ts-ignore: decorator
+@inline
+export function setFlagsLogic32(cpu: usize, result: u32): void {
+  setFlagsLogic64(cpu, <u64>result << 32);
+}
+
+/** NZCV of the 64-bit a + b + carry. */
+export function addNZCV64(a: u64, b: u64, carry: u64): u32 {
+  const r = a + b + carry;
+  const c = ((a & b) | ((a | b) & ~r)) >> 63;
+  const v = ((a ^ r) & (b ^ r)) >> 63;
+  return (<u32>(r >> 63) << 31) | (u32(r == 0) << 30) | (<u32>c << 29) | (<u32>v << 28);
+}
+
+/** NZCV of the 32-bit a + b + carry. */
+export function addNZCV32(a: u32, b: u32, carry: u32): u32 {
+  const r = a + b + carry;
+  const c = ((a & b) | ((a | b) & ~r)) >> 31;
+  const v = ((a ^ r) & (b ^ r)) >> 31;
+  return ((r >> 31) << 31) | (u32(r == 0) << 30) | (c << 29) | (v << 28);
+}

@@ -97,7 +97,9 @@ export class PrivateApt {
 }
 
 function onPath(tool: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((folder) => folder !== '' && existsSync(join(folder, tool)));
+  return (process.env['PATH'] ?? '')
+    .split(':')
+    .some((folder) => folder !== '' && existsSync(join(folder, tool)));
 }
 
 /** Decompresses a kernel module as distributions ship them (`.ko`, `.ko.xz`, `.ko.zst`). */

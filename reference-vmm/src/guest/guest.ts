@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { VmmError } from '../errors.ts';
@@ -35,7 +44,10 @@ export function cacheDirectory(): string {
 export async function prepareGuest(progress: Progress): Promise<Guest> {
   const cache = cacheDirectory();
   const init = initScript(['@modules@']);
-  const key = createHash('sha256').update(`${GUEST_FORMAT}\0${init}\0${MODULES.join()}`).digest('hex').slice(0, 12);
+  const key = createHash('sha256')
+    .update(`${GUEST_FORMAT}\0${init}\0${MODULES.join()}`)
+    .digest('hex')
+    .slice(0, 12);
   const directory = join(cache, `guest-arm64-${key}`);
   if (!existsSync(join(directory, 'manifest.json'))) {
     mkdirSync(cache, { recursive: true });
@@ -54,7 +66,12 @@ export async function prepareGuest(progress: Progress): Promise<Guest> {
     }
   }
   const manifest: unknown = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8'));
-  if (typeof manifest !== 'object' || manifest === null || !('kernelVersion' in manifest) || typeof manifest.kernelVersion !== 'string') {
+  if (
+    typeof manifest !== 'object' ||
+    manifest === null ||
+    !('kernelVersion' in manifest) ||
+    typeof manifest.kernelVersion !== 'string'
+  ) {
     throw new VmmError('GUEST_INCOMPLETE', `${directory} is damaged: remove it and start again`);
   }
   return {
@@ -67,9 +84,14 @@ export async function prepareGuest(progress: Progress): Promise<Guest> {
 async function fetchGuest(aptDirectory: string, target: string, progress: Progress): Promise<void> {
   const apt = new PrivateApt(aptDirectory, 'arm64', progress);
   await apt.update();
-  const kernelPackage = (await apt.dependencies('linux-image-cloud-arm64')).find((name) => name.startsWith('linux-image-'));
+  const kernelPackage = (await apt.dependencies('linux-image-cloud-arm64')).find((name) =>
+    name.startsWith('linux-image-'),
+  );
   if (kernelPackage === undefined) {
-    throw new VmmError('GUEST_INCOMPLETE', 'the package linux-image-cloud-arm64 names no kernel: give your own with --kernel and --initrd');
+    throw new VmmError(
+      'GUEST_INCOMPLETE',
+      'the package linux-image-cloud-arm64 names no kernel: give your own with --kernel and --initrd',
+    );
   }
   const tree = join(target, 'tree');
   try {
@@ -89,10 +111,29 @@ async function fetchGuest(aptDirectory: string, target: string, progress: Progre
 }
 
 function initramfsEntries(tree: string): CpioEntry[] {
-  const busybox = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(tree, path)).find((path) => existsSync(path));
+  const busybox = ['bin/busybox', 'usr/bin/busybox']
+    .map((path) => join(tree, path))
+    .find((path) => existsSync(path));
   if (busybox === undefined) throw new VmmError('GUEST_INCOMPLETE', 'busybox-static holds no busybox');
   const modules = loadModules(tree);
-  const directories = ['bin', 'sbin', 'usr', 'usr/bin', 'usr/sbin', 'lib', 'lib/modules', 'etc', 'root', 'proc', 'sys', 'dev', 'tmp', 'run', 'mnt', 'vmm'];
+  const directories = [
+    'bin',
+    'sbin',
+    'usr',
+    'usr/bin',
+    'usr/sbin',
+    'lib',
+    'lib/modules',
+    'etc',
+    'root',
+    'proc',
+    'sys',
+    'dev',
+    'tmp',
+    'run',
+    'mnt',
+    'vmm',
+  ];
   const text = new TextEncoder();
   return [
     ...directories.map((path): CpioEntry => ({ type: 'directory', path })),
@@ -101,15 +142,23 @@ function initramfsEntries(tree: string): CpioEntry[] {
     { type: 'file', path: 'etc/passwd', data: text.encode('root:x:0:0:root:/root:/bin/sh\n') },
     { type: 'file', path: 'etc/group', data: text.encode('root:x:0:\n') },
     ...modules.map(({ name, data }): CpioEntry => ({ type: 'file', path: `lib/modules/${name}.ko`, data })),
-    { type: 'file', path: 'init', data: text.encode(initScript(modules.map(({ name }) => name))), mode: 0o755 },
+    {
+      type: 'file',
+      path: 'init',
+      data: text.encode(initScript(modules.map(({ name }) => name))),
+      mode: 0o755,
+    },
   ];
 }
 
 /** The modules of {@link MODULES} and what they depend on, in loading order; built-in ones are left out. */
 function loadModules(tree: string): { name: string; data: Uint8Array }[] {
-  const root = ['lib/modules', 'usr/lib/modules'].map((path) => join(tree, path)).find((path) => existsSync(path));
+  const root = ['lib/modules', 'usr/lib/modules']
+    .map((path) => join(tree, path))
+    .find((path) => existsSync(path));
   const release = root === undefined ? undefined : readdirSync(root)[0];
-  if (root === undefined || release === undefined) throw new VmmError('GUEST_INCOMPLETE', 'the kernel package holds no modules');
+  if (root === undefined || release === undefined)
+    throw new VmmError('GUEST_INCOMPLETE', 'the kernel package holds no modules');
   const files = new Map<string, string>();
   for (const entry of readdirSync(join(root, release), { recursive: true, encoding: 'utf8' })) {
     const match = /([^/]+)\.ko(\.xz|\.zst)?$/.exec(entry);
@@ -151,7 +200,9 @@ function dependenciesOf(module: Uint8Array): string[] {
 /** The archive that follows the initial RAM filesystem and says what this run wants of the guest. */
 export function runArchive(options: { command?: readonly string[]; hostname: string }): Uint8Array {
   const text = new TextEncoder();
-  const entries: CpioEntry[] = [{ type: 'file', path: HOSTNAME_FILE, data: text.encode(`${options.hostname}\n`) }];
+  const entries: CpioEntry[] = [
+    { type: 'file', path: HOSTNAME_FILE, data: text.encode(`${options.hostname}\n`) },
+  ];
   if (options.command !== undefined) {
     entries.push({ type: 'file', path: COMMAND_FILE, data: text.encode(commandScript(options.command)) });
   }

@@ -61,7 +61,9 @@ else
   wait $!
   code=$?
 fi
-echo "exit $code" >"\${device}p${control.id}"
+exec 3<>"\${device}p${control.id}"
+echo "exit $code" >&3
+read -r _ <&3
 poweroff -f
 `;
 }

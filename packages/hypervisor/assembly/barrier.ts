@@ -1,0 +1,139 @@
+import {
+  CPU_ATTENTION, CPU_FLUSH_COUNT, CPU_FLUSH_DONE, CPU_FLUSH_LOCK, CPU_FLUSH_QUEUE, CPU_FLUSH_REQUESTED, CPU_POWER,
+  CPU_RUNNING, FLUSH_QUEUE_ENTRIES, FLUSH_QUEUE_STRIDE, HEADER, HEADER_STOP, HEADER_VCPU_COUNT,
+} from './layout';
+import { acquire, release } from './lock';
+import { vcpuBlock } from './state';
+import { flushAddress, flushAll, flushAsid, flushCode } from './tlb';
+
+// What one vCPU asks of the others: TLB maintenance with the inner shareable domain. A request is queued; the other
+// vCPU does it at the end of its slice or before it runs again, and DSB waits for those that are running.
+
+export const FLUSH_ALL: u32 = 0;
+export const FLUSH_ADDRESS: u32 = 1;
+export const FLUSH_ASID: u32 = 2;
+/** Leave all decoded pages: they are about to be dropped. */
+export const FLUSH_CODE: u32 = 3;
+
+/** Sleep between two looks at a slow vCPU, in nanoseconds. */
+const WAIT: i64 = 100000;
+
+function perform(cpu: usize, kind: u32, operand: u64): void {
+  switch (kind) {
+    case FLUSH_ADDRESS: { flushAddress(cpu, operand); break; }
+    case FLUSH_ASID: { flushAsid(cpu, <u32>operand); break; }
+    case FLUSH_CODE: { flushCode(cpu); break; }
+    default: flushAll(cpu);
+  }
+}
+
+function request(cpu: usize, kind: u32, operand: u64): void {
+  acquire(cpu + CPU_FLUSH_LOCK);
+  const count = load<u32>(cpu, CPU_FLUSH_COUNT);
+  if (count < FLUSH_QUEUE_ENTRIES) {
+    const entry = cpu + CPU_FLUSH_QUEUE + count * FLUSH_QUEUE_STRIDE;
+    store<u32>(entry, kind);
+    store<u64>(entry, operand, 8);
+  }
+  store<u32>(cpu, count + 1, CPU_FLUSH_COUNT);
+  atomic.add<u32>(cpu + CPU_FLUSH_REQUESTED, 1);
+  release(cpu + CPU_FLUSH_LOCK);
+  atomic.store<i32>(cpu + CPU_ATTENTION, 1);
+}
+
+/** Does what other vCPUs have asked of this one. */
+export function serveRequests(cpu: usize): void {
+  if (atomic.load<u32>(cpu + CPU_FLUSH_REQUESTED) == load<u32>(cpu, CPU_FLUSH_DONE)) return;
+  acquire(cpu + CPU_FLUSH_LOCK);
+  const count = load<u32>(cpu, CPU_FLUSH_COUNT);
+  if (count > FLUSH_QUEUE_ENTRIES) {
+    flushAll(cpu);
+  } else {
+    for (let i: u32 = 0; i < count; i++) {
+      const entry = cpu + CPU_FLUSH_QUEUE + i * FLUSH_QUEUE_STRIDE;
+      perform(cpu, load<u32>(entry), load<u64>(entry, 8));
+    }
+  }
+  store<u32>(cpu, 0, CPU_FLUSH_COUNT);
+  atomic.store<u32>(cpu + CPU_FLUSH_DONE, load<u32>(cpu, CPU_FLUSH_REQUESTED));
+  release(cpu + CPU_FLUSH_LOCK);
+  atomic.notify(cpu + CPU_FLUSH_DONE);
+}
+
+/** Whether the VM has a vCPU besides this one. */
+// @ts-ignore: decorator
+@inline
+export function multiprocessor(): bool {
+  return load<u32>(HEADER, HEADER_VCPU_COUNT) > 1;
+}
+
+/** Maintenance on this vCPU and, when `broadcast`, on every other one. */
+export function maintain(cpu: usize, kind: u32, operand: u64, broadcast: bool): void {
+  perform(cpu, kind, operand);
+  if (broadcast) ask(cpu, kind, operand);
+}
+
+function ask(cpu: usize, kind: u32, operand: u64): void {
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const other = vcpuBlock(i);
+    if (other != cpu && load<u32>(other, CPU_POWER) == 0) request(other, kind, operand);
+  }
+}
+
+/** Waits until every running vCPU has done what was asked of it so far (the completion that DSB promises). */
+export function awaitOthers(cpu: usize): void {
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const other = vcpuBlock(i);
+    if (other == cpu) continue;
+    const wanted = atomic.load<u32>(other + CPU_FLUSH_REQUESTED);
+    while (true) {
+      const done = atomic.load<u32>(other + CPU_FLUSH_DONE);
+      if (<i32>(done - wanted) >= 0 || atomic.load<u32>(other + CPU_RUNNING) == 0) break;
+      // The other one may be waiting for this one.
+      serveRequests(cpu);
+      for (let spin = 0; spin < 200; spin++) {
+        if (atomic.load<u32>(other + CPU_FLUSH_DONE) != done) break;
+      }
+      if (atomic.load<u32>(other + CPU_FLUSH_DONE) == done) {
+        atomic.wait<i32>(other + CPU_FLUSH_DONE, <i32>done, WAIT);
+      }
+    }
+  }
+}
+
+/** Begins to execute: from here on the others wait for this vCPU, and it keeps still while one has stopped all. */
+export function enterRunning(cpu: usize): void {
+  while (true) {
+    atomic.store<u32>(cpu + CPU_RUNNING, 1);
+    serveRequests(cpu);
+    if (atomic.load<i32>(HEADER + HEADER_STOP) == 0) return;
+    leaveRunning(cpu);
+    atomic.wait<i32>(HEADER + HEADER_STOP, 1, WAIT);
+  }
+}
+
+export function leaveRunning(cpu: usize): void {
+  atomic.store<u32>(cpu + CPU_RUNNING, 0);
+  atomic.notify(cpu + CPU_FLUSH_DONE);
+}
+
+/** Keeps still while another vCPU has stopped all. */
+export function pauseIfStopped(cpu: usize): void {
+  if (atomic.load<i32>(HEADER + HEADER_STOP) == 0) return;
+  leaveRunning(cpu);
+  enterRunning(cpu);
+}
+
+/** Stops all other vCPUs outside decoded pages; returns when none executes. Undone by `resumeOthers`. */
+export function stopOthers(cpu: usize): void {
+  while (atomic.cmpxchg<i32>(HEADER + HEADER_STOP, 0, 1) != 0) pauseIfStopped(cpu);
+  ask(cpu, FLUSH_CODE, 0);
+  awaitOthers(cpu);
+}
+
+export function resumeOthers(): void {
+  atomic.store<i32>(HEADER + HEADER_STOP, 0);
+  atomic.notify(HEADER + HEADER_STOP);
+}
