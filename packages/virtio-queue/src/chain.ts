@@ -3,6 +3,9 @@ import { MAX_CHAIN_BYTES } from './constants.ts';
 import { ChainReader, ChainWriter } from './cursor.ts';
 import { VirtioQueueError } from './errors.ts';
 
+// The optimiser folds constants of this module, and loads and checks imported ones at every use.
+const MAX_BYTES = MAX_CHAIN_BYTES;
+
 /**
  * One buffer from the driver: pieces of guest memory, those the device reads first, then those it writes
  * (VIRTIO 1.3 §2.6, §2.7.4). A piece is contiguous in the host, so that `slice(i)` is always one view: it is
@@ -19,12 +22,11 @@ export class DescriptorChain {
   readonly memory: GuestMemory;
   #length = 0;
   #readableCount = 0;
+  #bytes = 0;
   #readableBytes = 0;
-  #writableBytes = 0;
   #sawWritable = false;
-  readonly #regions: GuestRegion[] = [];
-  #offsets = new Float64Array(4);
-  #sizes = new Float64Array(4);
+  /** Two doubles a piece: its guest address and its size. */
+  #pieces = new Float64Array(8);
   #reader: ChainReader | undefined;
   #writer: ChainWriter | undefined;
 
@@ -55,18 +57,19 @@ export class DescriptorChain {
 
   /** Total of the writable pieces, up to 2^32. */
   get writableBytes(): number {
-    return this.#writableBytes;
+    return this.#bytes - this.#readableBytes;
   }
 
   /** Guest physical address of piece `i`. */
   address(i: number): number {
-    return this.region(i).guestAddress + this.offset(i);
+    this.#check(i);
+    return this.#pieces[2 * i]!;
   }
 
   /** Bytes of piece `i`, at least 1. */
   size(i: number): number {
     this.#check(i);
-    return this.#sizes[i]!;
+    return this.#pieces[2 * i + 1]!;
   }
 
   isWritable(i: number): boolean {
@@ -76,20 +79,17 @@ export class DescriptorChain {
 
   /** The region of guest memory that holds piece `i`. */
   region(i: number): GuestRegion {
-    this.#check(i);
-    return this.#regions[i]!;
+    return this.memory.findRegion(this.address(i))!;
   }
 
   /** Where piece `i` begins in the bytes of its region. */
   offset(i: number): number {
-    this.#check(i);
-    return this.#offsets[i]!;
+    return this.address(i) - this.region(i).guestAddress;
   }
 
   /** A new view of piece `i`. */
   slice(i: number): Uint8Array {
-    const offset = this.offset(i);
-    return this.#regions[i]!.bytes.subarray(offset, offset + this.#sizes[i]!);
+    return this.region(i).slice(this.offset(i), this.size(i));
   }
 
   /** Reads the readable part from its start. The same cursor at every call. */
@@ -108,8 +108,8 @@ export class DescriptorChain {
   clear(): void {
     this.#length = 0;
     this.#readableCount = 0;
+    this.#bytes = 0;
     this.#readableBytes = 0;
-    this.#writableBytes = 0;
     this.#sawWritable = false;
     this.#reader?.rewind();
     this.#writer?.rewind();
@@ -132,7 +132,7 @@ export class DescriptorChain {
       );
     }
     if (size === 0) return;
-    if (this.#readableBytes + this.#writableBytes + size > MAX_CHAIN_BYTES) {
+    if (this.#bytes + size > MAX_BYTES) {
       throw new VirtioQueueError('CHAIN_TOO_LARGE', `chain ${this.head} has more than 2^32 bytes`);
     }
     const region = this.memory.findRegion(address);
@@ -175,25 +175,21 @@ export class DescriptorChain {
           `chain ${this.head}: the device-writable buffer at ${formatAddress(address)} is in read-only memory`,
         );
       }
-      this.#writableBytes += size;
     } else {
       this.#readableBytes += size;
       this.#readableCount = i + 1;
     }
-    if (i === this.#offsets.length) this.#grow();
-    this.#regions[i] = region;
-    this.#offsets[i] = address - region.guestAddress;
-    this.#sizes[i] = size;
+    if (2 * i === this.#pieces.length) this.#grow();
+    this.#pieces[2 * i] = address;
+    this.#pieces[2 * i + 1] = size;
+    this.#bytes += size;
     this.#length = i + 1;
   }
 
   #grow(): void {
-    const offsets = new Float64Array(this.#offsets.length * 2);
-    offsets.set(this.#offsets);
-    this.#offsets = offsets;
-    const sizes = new Float64Array(offsets.length);
-    sizes.set(this.#sizes);
-    this.#sizes = sizes;
+    const pieces = new Float64Array(this.#pieces.length * 2);
+    pieces.set(this.#pieces);
+    this.#pieces = pieces;
   }
 
   #check(i: number): void {

@@ -1,9 +1,10 @@
+import { IOVEC_WORDS, type GuestRegion } from '@vmm/vm-memory';
 import type { DescriptorChain } from './chain.ts';
 import { VirtioQueueError } from './errors.ts';
 
 const TWO_32 = 2 ** 32;
-/** Below this many bytes a loop is faster than making a view for `TypedArray.set`. */
-const COPY_BY_LOOP = 32;
+/** Up to this many bytes a loop is faster than making a view for `TypedArray.prototype.set`. */
+const COPY_BY_LOOP = 24;
 
 /**
  * A position in the readable or the writable part of a chain. Positions and lengths are in bytes; borders
@@ -12,9 +13,13 @@ const COPY_BY_LOOP = 32;
  */
 export abstract class ChainCursor {
   protected readonly chain: DescriptorChain;
-  /** Piece of this part, counted from 0, and the byte in it. */
-  protected index = 0;
-  protected within = 0;
+  /** The piece at the cursor, its region and where it begins there; none before the first access. */
+  #index = -1;
+  #region: GuestRegion | undefined;
+  #start = 0;
+  #length = 0;
+  /** Bytes of the piece before the cursor. */
+  #within = 0;
   #position = 0;
 
   constructor(chain: DescriptorChain) {
@@ -38,8 +43,9 @@ export abstract class ChainCursor {
 
   /** Back to the start. */
   rewind(): void {
-    this.index = 0;
-    this.within = 0;
+    this.#index = -1;
+    this.#length = 0;
+    this.#within = 0;
     this.#position = 0;
   }
 
@@ -49,8 +55,8 @@ export abstract class ChainCursor {
       throw new VirtioQueueError('INVALID_ARGUMENT', `${position} is no position in a chain`);
     }
     if (position > this.size) throw this.#tooShort(position);
-    this.rewind();
-    this.skip(position);
+    if (position < this.#position) this.rewind();
+    this.pass(position - this.#position);
   }
 
   skip(length: number): void {
@@ -64,11 +70,9 @@ export abstract class ChainCursor {
    */
   take(limit: number = Infinity): Uint8Array {
     if (this.remaining === 0) return new Uint8Array(0);
-    const { chain } = this;
-    const i = this.first + this.index;
-    const start = chain.offset(i) + this.within;
-    const length = Math.min(chain.size(i) - this.within, Math.max(0, limit));
-    const bytes = chain.region(i).bytes.subarray(start, start + length);
+    const region = this.region();
+    const length = Math.min(this.#length - this.#within, Math.max(0, Math.floor(limit)));
+    const bytes = region.slice(this.offset(), length);
     this.pass(length);
     return bytes;
   }
@@ -78,35 +82,47 @@ export abstract class ChainCursor {
    * them.
    *
    * @returns the index in `out` after the last number stored
-   * @throws VmMemoryError `IOVECS_FULL`; the cursor has not moved then
+   * @throws VirtioQueueError `IOVECS_FULL`; the cursor has not moved then
    */
   iovecs(length: number, out: Float64Array, at = 0): number {
     this.require(length);
-    const { chain } = this;
-    let { index, within } = this;
-    for (let left = length; left > 0;) {
-      const i = this.first + index;
-      const size = Math.min(left, chain.size(i) - within);
-      at = chain.memory.iovecs(chain.address(i) + within, size, out, at);
+    const position = this.#position;
+    for (let left = length; left > 0; ) {
+      const region = this.region();
+      const size = Math.min(left, this.#length - this.#within);
+      if (at + IOVEC_WORDS > out.length) {
+        this.seek(position);
+        throw new VirtioQueueError('IOVECS_FULL', `no room for an iovec at index ${at} of ${out.length}`);
+      }
+      out[at] = region.guestAddress + this.offset();
+      out[at + 1] = size;
+      at += IOVEC_WORDS;
+      this.pass(size);
       left -= size;
-      index++;
-      within = 0;
     }
-    this.pass(length);
     return at;
+  }
+
+  /** The region at the cursor, which is not at the end. */
+  protected region(): GuestRegion {
+    if (this.#within === this.#length) this.#enter(this.#index + 1);
+    return this.#region!;
+  }
+
+  /** Where the cursor is in {@link region}, after a call of that. */
+  protected offset(): number {
+    return this.#start + this.#within;
   }
 
   /** Moves on by `length` bytes, which are there. */
   protected pass(length: number): void {
     this.#position += length;
-    let left = this.within + length;
-    while (left > 0) {
-      const size = this.chain.size(this.first + this.index);
-      if (left < size) break;
-      left -= size;
-      this.index++;
+    let left = length;
+    while (left > this.#length - this.#within) {
+      left -= this.#length - this.#within;
+      this.#enter(this.#index + 1);
     }
-    this.within = left;
+    this.#within += left;
   }
 
   protected require(length: number): void {
@@ -116,30 +132,42 @@ export abstract class ChainCursor {
     if (length > this.remaining) throw this.#tooShort(this.#position + length);
   }
 
-  /** Whether the next `length` bytes are in one piece; throws when there are fewer. */
-  protected together(length: number): boolean {
+  /** The region of the next `length` bytes when they are in one piece; throws when there are fewer. */
+  protected together(length: number): GuestRegion | undefined {
     if (length > this.remaining) throw this.#tooShort(this.#position + length);
-    return this.within + length <= this.chain.size(this.first + this.index);
+    const region = this.region();
+    return this.#within + length <= this.#length ? region : undefined;
   }
 
-  protected copy(bytes: Uint8Array, toGuest: boolean): void {
-    const { chain } = this;
-    for (let done = 0; done < bytes.length;) {
-      const i = this.first + this.index;
-      const memory = chain.region(i).bytes;
-      const start = chain.offset(i) + this.within;
-      const size = Math.min(bytes.length - done, chain.size(i) - this.within);
-      if (size < COPY_BY_LOOP) {
+  /** Copies between the first `length` of `bytes` and the cursor, which passes them; they are there. */
+  protected copy(bytes: Uint8Array, length: number, toGuest: boolean): void {
+    for (let done = 0; done < length; ) {
+      const region = this.region();
+      const start = this.offset();
+      const size = Math.min(length - done, this.#length - this.#within);
+      const memory = region.bytes;
+      if (size <= COPY_BY_LOOP) {
         if (toGuest) for (let k = 0; k < size; k++) memory[start + k] = bytes[done + k]!;
         else for (let k = 0; k < size; k++) bytes[done + k] = memory[start + k]!;
       } else if (toGuest) {
         memory.set(size === bytes.length ? bytes : bytes.subarray(done, done + size), start);
       } else {
-        bytes.set(memory.subarray(start, start + size), done);
+        bytes.set(region.slice(start, size), done);
       }
       done += size;
       this.pass(size);
     }
+  }
+
+  #enter(index: number): void {
+    const { chain } = this;
+    const i = this.first + index;
+    const region = chain.region(i);
+    this.#region = region;
+    this.#start = chain.address(i) - region.guestAddress;
+    this.#length = chain.size(i);
+    this.#within = 0;
+    this.#index = index;
   }
 
   #tooShort(wanted: number): VirtioQueueError {
@@ -166,13 +194,13 @@ export class ChainReader extends ChainCursor {
   /** Fills `target`. */
   read(target: Uint8Array): void {
     this.require(target.length);
-    this.copy(target, false);
+    this.copy(target, target.length, false);
   }
 
   /** Fills `target` as far as the chain reaches. @returns the number of bytes copied */
   readSome(target: Uint8Array): number {
     const length = Math.min(target.length, this.remaining);
-    this.copy(length === target.length ? target : target.subarray(0, length), false);
+    this.copy(target, length, false);
     return length;
   }
 
@@ -202,12 +230,13 @@ export class ChainReader extends ChainCursor {
   #number(length: 1 | 2 | 4): number {
     let view = this.#scratchView;
     let offset = 0;
-    if (this.together(length)) {
-      view = this.chain.region(this.index).view;
-      offset = this.chain.offset(this.index) + this.within;
-      this.pass(length);
+    const region = this.together(length);
+    if (region === undefined) {
+      this.copy(this.#scratch, length, false);
     } else {
-      this.copy(this.#scratch.subarray(0, length), false);
+      view = region.view;
+      offset = this.offset();
+      this.pass(length);
     }
     if (length === 1) return view.getUint8(offset);
     return length === 2 ? view.getUint16(offset, true) : view.getUint32(offset, true);
@@ -230,13 +259,13 @@ export class ChainWriter extends ChainCursor {
   /** Writes all of `source`. */
   write(source: Uint8Array): void {
     this.require(source.length);
-    this.copy(source, true);
+    this.copy(source, source.length, true);
   }
 
   /** Writes as much of `source` as the chain has room for. @returns the number of bytes copied */
   writeSome(source: Uint8Array): number {
     const length = Math.min(source.length, this.remaining);
-    this.copy(length === source.length ? source : source.subarray(0, length), true);
+    this.copy(source, length, true);
     return length;
   }
 
@@ -249,29 +278,31 @@ export class ChainWriter extends ChainCursor {
   /** Writes `value` modulo 256. */
   writeUint8(value: number): void {
     this.require(1);
-    this.#view().setUint8(this.#offset(), value);
+    this.region().view.setUint8(this.offset(), value);
     this.pass(1);
   }
 
   /** Writes `value` modulo 2^16. */
   writeUint16(value: number): void {
-    if (this.together(2)) {
-      this.#view().setUint16(this.#offset(), value, true);
-      this.pass(2);
-    } else {
+    const region = this.together(2);
+    if (region === undefined) {
       this.#scratchView.setUint16(0, value, true);
-      this.copy(this.#scratch.subarray(0, 2), true);
+      this.copy(this.#scratch, 2, true);
+    } else {
+      region.view.setUint16(this.offset(), value, true);
+      this.pass(2);
     }
   }
 
   /** Writes `value` modulo 2^32. */
   writeUint32(value: number): void {
-    if (this.together(4)) {
-      this.#view().setUint32(this.#offset(), value, true);
-      this.pass(4);
-    } else {
+    const region = this.together(4);
+    if (region === undefined) {
       this.#scratchView.setUint32(0, value, true);
-      this.copy(this.#scratch.subarray(0, 4), true);
+      this.copy(this.#scratch, 4, true);
+    } else {
+      region.view.setUint32(this.offset(), value, true);
+      this.pass(4);
     }
   }
 
@@ -283,13 +314,5 @@ export class ChainWriter extends ChainCursor {
     this.require(8);
     this.writeUint32(value);
     this.writeUint32(Math.floor(value / TWO_32));
-  }
-
-  #view(): DataView {
-    return this.chain.region(this.first + this.index).view;
-  }
-
-  #offset(): number {
-    return this.chain.offset(this.first + this.index) + this.within;
   }
 }

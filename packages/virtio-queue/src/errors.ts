@@ -41,6 +41,8 @@ export type VirtioQueueErrorCode =
   // What the device asked of a chain or queue.
   /** Fewer bytes are left in the chain's readable or writable part than the device asked for. */
   | 'CHAIN_TOO_SHORT'
+  /** The output array has no room for another iovec. */
+  | 'IOVECS_FULL'
   /** A 64-bit value beyond 2^53 - 1 was read as a number. */
   | 'VALUE_TOO_LARGE'
   /** The chain is not out: it was used or undone already, or is another queue's. */

@@ -14,6 +14,10 @@ import { needEvent } from './event-index.ts';
 import type { Queue, QueueConfig, QueueState } from './queue.ts';
 import { parseSplitState, validateSplitConfig } from './split-config.ts';
 
+// The optimiser folds constants of this module, and loads and checks imported ones at every use.
+const F_NEXT = VIRTQ_DESC_F_NEXT;
+const F_WRITE = VIRTQ_DESC_F_WRITE;
+const F_INDIRECT = VIRTQ_DESC_F_INDIRECT;
 const TWO_32 = 2 ** 32;
 /** Largest value of a le32. */
 const MAX_UINT32 = 0xffff_ffff;
@@ -102,7 +106,6 @@ class SplitQueue implements Queue {
     if (head >= this.size) throw this.#fail('HEAD_OUT_OF_RANGE', `available ring entry ${slot} is ${head}`);
     if (this.#out[head] === 1) throw this.#fail('HEAD_IN_USE', `chain ${head} is not used yet`);
     const chain = (this.#chains[head] ??= new DescriptorChain(this.memory, head));
-    chain.clear();
     try {
       this.#walk(chain, head);
     } catch (error) {
@@ -228,12 +231,12 @@ class SplitQueue implements Queue {
       const address = descriptors[at]! + descriptors[at + 1]! * TWO_32;
       const length = descriptors[at + 2]!;
       const control = descriptors[at + 3]!;
-      if ((control & VIRTQ_DESC_F_INDIRECT) !== 0) {
+      if ((control & F_INDIRECT) !== 0) {
         this.#walkTable(chain, count - 1, address, length, control);
         return;
       }
-      chain.append(address, length, (control & VIRTQ_DESC_F_WRITE) !== 0);
-      if ((control & VIRTQ_DESC_F_NEXT) === 0) return;
+      chain.append(address, length, (control & F_WRITE) !== 0);
+      if ((control & F_NEXT) === 0) return;
       index = control >>> 16;
       if (index >= size) throw nextOutOfRange(chain, index, size);
     }
@@ -244,7 +247,7 @@ class SplitQueue implements Queue {
     if (!this.#config.indirect) {
       throw new VirtioQueueError('INDIRECT_NOT_NEGOTIATED', `chain ${chain.head} has an indirect descriptor`);
     }
-    if ((control & VIRTQ_DESC_F_NEXT) !== 0) {
+    if ((control & F_NEXT) !== 0) {
       throw new VirtioQueueError(
         'INDIRECT_WITH_NEXT',
         `chain ${chain.head}: INDIRECT and NEXT in one descriptor`,
@@ -272,11 +275,11 @@ class SplitQueue implements Queue {
       const buffer = view.getUint32(at, true) + view.getUint32(at + 4, true) * TWO_32;
       const size = view.getUint32(at + 8, true);
       const flags = view.getUint32(at + 12, true);
-      if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) {
+      if ((flags & F_INDIRECT) !== 0) {
         throw new VirtioQueueError('INDIRECT_NESTED', `chain ${chain.head} has a table inside a table`);
       }
-      chain.append(buffer, size, (flags & VIRTQ_DESC_F_WRITE) !== 0);
-      if ((flags & VIRTQ_DESC_F_NEXT) === 0) return;
+      chain.append(buffer, size, (flags & F_WRITE) !== 0);
+      if ((flags & F_NEXT) === 0) return;
       index = flags >>> 16;
       if (index >= entries) throw nextOutOfRange(chain, index, entries);
     }

@@ -89,8 +89,7 @@ export class GuestMemory {
       if (length === 0) return new Uint8Array(0);
       throw outOfRange(address, length);
     }
-    const offset = address - region.guestAddress;
-    return region.bytes.subarray(offset, offset + length);
+    return region.slice(address - region.guestAddress, length);
   }
 
   /**
@@ -237,13 +236,12 @@ export class GuestMemory {
     const { length } = target;
     const region = this.#inside(address, length);
     if (region !== undefined) {
-      const offset = address - region.guestAddress;
-      target.set(region.bytes.subarray(offset, offset + length));
+      target.set(region.slice(address - region.guestAddress, length));
       return;
     }
     this.#require(address, length);
     this.#eachPart(address, length, (part, offset, size, done) => {
-      target.set(part.bytes.subarray(offset, offset + size), done);
+      target.set(part.slice(offset, size), done);
     });
   }
 
@@ -338,7 +336,7 @@ export class GuestMemory {
   #insideForWrite(address: number, length: number): GuestRegion | undefined {
     const region = this.#inside(address, length);
     if (region === undefined) return undefined;
-    if (region.readOnly) throw readOnly(address);
+    if (region.readOnly && length > 0) throw readOnly(address);
     if (this.#dirty !== undefined) this.#dirty.mark(address, length);
     return region;
   }

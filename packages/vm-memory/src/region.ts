@@ -26,6 +26,8 @@ export class GuestRegion {
   readonly bytes: Uint8Array;
   /** The same bytes; for unaligned access. */
   readonly view: DataView;
+  readonly #buffer: ArrayBufferLike;
+  readonly #byteOffset: number;
 
   /** @throws VmMemoryError `INVALID_REGION` */
   constructor(config: GuestRegionConfig) {
@@ -50,6 +52,14 @@ export class GuestRegion {
     this.end = guestAddress + size;
     this.readOnly = config.readOnly ?? false;
     this.bytes = bytes;
+    this.#buffer = bytes.buffer;
+    this.#byteOffset = bytes.byteOffset;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, size);
+  }
+
+  /** A new view of bytes `offset` to `offset + length`, which the caller has checked. */
+  slice(offset: number, length: number): Uint8Array {
+    // Half the time of TypedArray.prototype.subarray.
+    return new Uint8Array(this.#buffer, this.#byteOffset + offset, length);
   }
 }
