@@ -1,5 +1,6 @@
 // Advanced SIMD scalar forms: they run the vector kernels on one lane (Arm ARM C4.1.96, "Advanced SIMD scalar ...").
-import { execFpByElement, execFpMisc, execFpPairwise, execFpShift, execFpThreeSame } from './fp-vector';
+import { execFpByElement, execFpPairwise, execFpThreeSame } from './fp-vector';
+import { execFpMisc, execFpShift } from './fp-vector-misc';
 import { execScalarByElement, execScalarThreeDifferent } from './simd-long';
 import { execScalarCopy } from './simd-permute';
 import { execScalarShift } from './simd-shift';

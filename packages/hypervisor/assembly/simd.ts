@@ -1,6 +1,7 @@
 // Advanced SIMD and scalar floating-point data processing: selects the encoding group (Arm ARM C4.1.96).
 import { execScalarFp } from './fp-scalar';
-import { execFpAcross, execFpByElement, execFpMisc, execFpShift, execFpThreeSame } from './fp-vector';
+import { execFpAcross, execFpByElement, execFpThreeSame } from './fp-vector';
+import { execFpMisc, execFpShift } from './fp-vector-misc';
 import { execAcross, execMisc } from './simd-misc';
 import { execByElement, execThreeDifferent } from './simd-long';
 import { execCopy, execExtract, execModifiedImmediate, execPermute, execTable } from './simd-permute';
