@@ -12,7 +12,7 @@ import {
 } from './exceptions';
 import { gicIrqPending, gicSample } from './gic';
 import {
-  CPU_DAIF, CPU_EL, CPU_EXCLUSIVE_SIZE, CPU_FP_TRAP, CPU_PC, CPU_SPSEL, EXIT_HALT, EXIT_REASON, SYS_CNTKCTL, SYS_PAR,
+  CPU_DAIF, CPU_EL, CPU_EXCLUSIVE_SIZE, CPU_FENCE, CPU_FP_TRAP, CPU_PC, CPU_SPSEL, EXIT_HALT, EXIT_REASON, SYS_CNTKCTL, SYS_PAR,
   SYS_SCTLR, TLB_ADDEND, TLB_READ,
 } from './layout';
 import { dataAddress, faulted } from './mem';
@@ -75,6 +75,11 @@ function advance(cpu: usize, status: u32): u32 {
   return status;
 }
 
+/** Orders all memory accesses: a sequentially consistent read-modify-write of a word that nobody reads. */
+function fence(cpu: usize): void {
+  atomic.add<u32>(cpu + CPU_FENCE, 1);
+}
+
 function barrier(cpu: usize, insn: u32): u32 {
   switch ((insn >> 5) & 7) {
     case 2: {
@@ -82,12 +87,12 @@ function barrier(cpu: usize, insn: u32): u32 {
       return NEXT;
     }
     case 4: {
-      atomic.fence();
+      fence(cpu);
       if (multiprocessor()) awaitOthers(cpu);
       return NEXT;
     }
     case 5: {
-      atomic.fence();
+      fence(cpu);
       return NEXT;
     }
     // System register writes take effect at once, so ISB has nothing to wait for.
@@ -190,49 +195,44 @@ function systemInstruction(cpu: usize, insn: u32): u32 {
     default:
   }
   // Everything else is EL1's.
+  if (el == 0) {
+    raiseUndefined(cpu);
+    return RESYNC;
+  }
   switch (encoding) {
     case IC_IALLU:
     case IC_IALLUIS: {
-      if (el == 0) break;
       invalidateAllLines();
       return NEXT;
     }
     case DC_IVAC: {
-      if (el == 0) break;
       maintenanceAddress(cpu, operand, ACCESS_WRITE);
       return NEXT;
     }
     case DC_ISW:
     case DC_CSW:
     case DC_CISW: {
-      if (el == 0) break;
       return NEXT;
     }
     case AT_S1E1R: {
-      if (el == 0) break;
       return translateAddress(cpu, operand, 1, ACCESS_READ);
     }
     case AT_S1E1W: {
-      if (el == 0) break;
       return translateAddress(cpu, operand, 1, ACCESS_WRITE);
     }
     case AT_S1E0R: {
-      if (el == 0) break;
       return translateAddress(cpu, operand, 0, ACCESS_READ);
     }
     case AT_S1E0W: {
-      if (el == 0) break;
       return translateAddress(cpu, operand, 0, ACCESS_WRITE);
     }
     case TLBI_VMALLE1IS:
     case TLBI_VMALLE1: {
-      if (el == 0) break;
       maintain(cpu, FLUSH_ALL, 0, encoding == TLBI_VMALLE1IS);
       return advance(cpu, RESYNC);
     }
     case TLBI_ASIDE1IS:
     case TLBI_ASIDE1: {
-      if (el == 0) break;
       maintain(cpu, FLUSH_ASID, operand >> 48, encoding == TLBI_ASIDE1IS);
       return advance(cpu, RESYNC);
     }
@@ -240,7 +240,6 @@ function systemInstruction(cpu: usize, insn: u32): u32 {
     case TLBI_VAAE1IS:
     case TLBI_VALE1IS:
     case TLBI_VAALE1IS: {
-      if (el == 0) break;
       maintain(cpu, FLUSH_ADDRESS, tlbiAddress(operand), true);
       return NEXT;
     }
@@ -248,14 +247,11 @@ function systemInstruction(cpu: usize, insn: u32): u32 {
     case TLBI_VAAE1:
     case TLBI_VALE1:
     case TLBI_VAALE1: {
-      if (el == 0) break;
       maintain(cpu, FLUSH_ADDRESS, tlbiAddress(operand), false);
       return NEXT;
     }
     default: return UNALLOCATED;
   }
-  raiseUndefined(cpu);
-  return RESYNC;
 }
 
 /** What keeps EL0 from a register of op1 3: 0 nothing, 1 a trap, 2 undefined. */

@@ -167,6 +167,8 @@ export const CPU_SLICE: u32 = 0x1a8;
 export const CPU_LEFT: u32 = 0x1ac;
 /** Levels last given to the GIC: bit 0 virtual timer, bit 1 physical timer. */
 export const CPU_TIMER_LEVELS: u32 = 0x1b0;
+/** Written by barriers only. */
+export const CPU_FENCE: u32 = 0x1b4;
 /** V0…V31, 16 bytes each. */
 export const CPU_V: u32 = 0x200;
 
