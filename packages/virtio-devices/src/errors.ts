@@ -48,3 +48,9 @@ export function checkOption(name: string, value: number, minimum: number, maximu
   }
   return value;
 }
+
+/** For messages: what was thrown, which may be anything and of another realm. */
+export function messageOf(cause: unknown): string {
+  if (typeof cause === 'object' && cause !== null && 'message' in cause) return String(cause.message);
+  return String(cause);
+}

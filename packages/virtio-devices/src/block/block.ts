@@ -1,7 +1,7 @@
 import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { checkOption, VirtioDeviceError } from '../errors.ts';
+import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import { StateReader } from '../state.ts';
 import { VIRTIO_ID_BLOCK } from '../virtio.ts';
@@ -428,11 +428,14 @@ export class VirtioBlock implements VirtioDevice {
   }
 
   #report(what: string, cause: unknown): void {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     this.#onError?.(
-      new VirtioDeviceError('IO_ERROR', `${what} on ${this.backend.description} failed: ${reason}`, {
-        cause,
-      }),
+      new VirtioDeviceError(
+        'IO_ERROR',
+        `${what} on ${this.backend.description} failed: ${messageOf(cause)}`,
+        {
+          cause,
+        },
+      ),
     );
   }
 

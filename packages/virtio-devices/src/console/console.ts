@@ -204,11 +204,10 @@ export class VirtioConsole implements VirtioDevice {
   }
 
   #openChanged(port: Port): void {
-    const context = this.#context;
-    if (context === undefined || this.#paused) return;
+    if (this.#paused) return;
     if (port.closing) {
       // Asks the driver to say when it gives buffers back.
-      if (!port.readToEnd) deliverInput(context, port);
+      if (this.#context !== undefined && !port.readToEnd) deliverInput(this.#context, port);
       // Nobody was told that it is open: nobody has to be told of the end.
       if (port.readToEnd && !port.announcedOpen) port.finishClose();
     }

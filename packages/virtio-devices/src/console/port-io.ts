@@ -88,11 +88,15 @@ function isPaused(port: Port): boolean {
   return port.outputPaused;
 }
 
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
+
 function emit(context: ActivateContext, port: Port, bytes: Uint8Array): void {
   port.outputBytes += bytes.length;
   try {
     const answer = port.onOutput?.(bytes);
-    if (answer !== false && !(answer instanceof Promise)) return;
+    if (answer !== false && !isThenable(answer)) return;
     port.outputPaused = true;
     if (answer === false) return;
     answer.then(

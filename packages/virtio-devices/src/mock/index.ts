@@ -1,1 +1,2 @@
 export { MockMmioDriver, type MockMmioDriverOptions } from './mmio-driver.ts';
+export { MockDevice } from './device.ts';

@@ -13,7 +13,7 @@ import type { Stats } from 'node:fs';
 import type { BlockBackend } from '../block/backend.ts';
 import type { BlockBatch } from '../block/batch.ts';
 import { VIRTIO_BLK_SECTOR_SIZE } from '../block/constants.ts';
-import { VirtioDeviceError } from '../errors.ts';
+import { messageOf, VirtioDeviceError } from '../errors.ts';
 
 /** From this many segments on one vectored call is faster than a call for each, its views included. */
 const VECTORED_FROM = 3;
@@ -201,7 +201,7 @@ function checkSize(path: string, size: number): void {
 
 function openError(path: string, readOnly: boolean, cause: unknown): VirtioDeviceError {
   if (cause instanceof VirtioDeviceError) return cause;
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  const code = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new VirtioDeviceError('NOT_FOUND', `disk image ${path} does not exist`, { cause });
   }
@@ -209,6 +209,7 @@ function openError(path: string, readOnly: boolean, cause: unknown): VirtioDevic
     const advice = readOnly ? '' : '; open it read-only if that is enough';
     return new VirtioDeviceError('ACCESS_DENIED', `disk image ${path} may not be opened${advice}`, { cause });
   }
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new VirtioDeviceError('IO_ERROR', `disk image ${path} cannot be opened: ${reason}`, { cause });
+  return new VirtioDeviceError('IO_ERROR', `disk image ${path} cannot be opened: ${messageOf(cause)}`, {
+    cause,
+  });
 }

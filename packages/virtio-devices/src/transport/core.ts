@@ -1,6 +1,6 @@
 import type { GuestMemory } from '@vmm/vm-memory';
 import type { VirtioDevice } from '../device.ts';
-import { VirtioDeviceError } from '../errors.ts';
+import { messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import {
   VIRTIO_F_EVENT_IDX,
@@ -469,8 +469,4 @@ export class VirtioTransportCore {
     const reason = cause === undefined ? '' : `: ${messageOf(cause)}`;
     this.#options.onError?.(new VirtioDeviceError(code, `${this.name}: ${what}${reason}`, { cause }));
   }
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -1,5 +1,5 @@
 import type { BusDevice, Doorbell, DoorbellRegistry, Interrupt } from '@vmm/vm-device';
-import { VirtioDeviceError } from '../errors.ts';
+import { messageOf, VirtioDeviceError } from '../errors.ts';
 import { StateReader } from '../state.ts';
 import { VirtioTransportCore } from './core.ts';
 import type {
@@ -327,7 +327,7 @@ export class VirtioMmioTransport implements BusDevice {
         );
       } catch (cause) {
         // Not fatal: the store exits and reaches write() instead.
-        this.core.ignore(`no doorbell for queue ${index}: ${String(cause)}`);
+        this.core.ignore(`no doorbell for queue ${index}: ${messageOf(cause)}`);
       }
     }
   }
