@@ -25,7 +25,8 @@ export interface Doorbell extends Disposable {
 
 /**
  * Registers guest stores that are to be taken without a round trip (ioeventfd and its software twin).
- * `onRing` runs on the owner's event loop once for any number of stores since it last ran.
+ * `onRing` runs on the owner's event loop once for any number of stores since it last ran, and before a later
+ * access of the same vCPU reaches the bus: a device sees a notification before the reset that follows it.
  */
 export interface DoorbellRegistry {
   createDoorbell(address: number, length: 2 | 4, match: number | undefined, onRing: () => void): Doorbell;

@@ -106,6 +106,22 @@ describe('console output', () => {
     expect(driver.rings[1]!.collect()).toHaveLength(1);
   });
 
+  it('that the guest had announced is served before a reset takes effect', () => {
+    let total = 0;
+    const { driver } = plain(
+      { console: { onOutput: (bytes) => void (total += bytes.length) } },
+      { transport: { defer: () => undefined } },
+    );
+    driver.start();
+    driver.rings[1]!.add([{ readable: new Uint8Array(1024 * 1024) }]);
+    driver.kick(1);
+    expect(total).toBe(256 * 1024);
+    driver.interrupt.take();
+    driver.status = 0;
+    expect(total).toBe(1024 * 1024);
+    expect(driver.interrupt.take()).toBe(0);
+  });
+
   it('of a sink that throws or rejects needs a reset, and says why', async () => {
     const throwing = plain({
       console: {

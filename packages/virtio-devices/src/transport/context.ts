@@ -14,8 +14,17 @@ export interface ContextHost {
   readonly defer: (task: () => void) => void;
 }
 
-/** The device's side of one activation; does nothing any more when that has ended. */
-export function createContext(host: ContextHost): ActivateContext {
+export interface Activation {
+  /** The device's side; does nothing any more when the activation has ended. */
+  readonly context: ActivateContext;
+  /** Runs now what `renotify()` put off. */
+  catchUp(): void;
+}
+
+/** Turns of the event loop that {@link Activation.catchUp} stands for at most. */
+const CATCH_UP_TURNS = 64;
+
+export function createActivation(host: ContextHost): Activation {
   const { core, isCurrent } = host;
   const { slots } = core;
   const queued = slots.map(() => false);
@@ -23,7 +32,7 @@ export function createContext(host: ContextHost): ActivateContext {
     queued[index] = false;
     if (isCurrent()) core.notify(index);
   });
-  return {
+  const context: ActivateContext = {
     memory: core.memory,
     features: core.negotiated,
     queues: host.queues,
@@ -45,4 +54,10 @@ export function createContext(host: ContextHost): ActivateContext {
       },
     },
   };
+  const catchUp = (): void => {
+    for (let turn = 0; turn < CATCH_UP_TURNS && queued.includes(true); turn++) {
+      for (const { index } of slots) if (queued[index] === true) tasks[index]!();
+    }
+  };
+  return { context, catchUp };
 }

@@ -14,7 +14,8 @@ import {
   VIRTIO_STATUS_FAILED,
   VIRTIO_STATUS_FEATURES_OK,
 } from '../virtio.ts';
-import { createContext } from './context.ts';
+import { createActivation } from './context.ts';
+import type { Activation } from './context.ts';
 import { deferToNextTurn } from './defer.ts';
 import type { GuardedQueue } from './guarded-queue.ts';
 import { openQueue, QueueSlot } from './queue-slot.ts';
@@ -51,6 +52,8 @@ export class VirtioTransportCore {
   #driverBeyond = false;
   #negotiated: FeatureSet = FeatureSet.EMPTY;
   #active = false;
+  #activation: Activation | undefined;
+  #muted = false;
   #paused = false;
   /** Distinguishes activations, so that what an earlier one left in flight does nothing. */
   #epoch = 0;
@@ -257,6 +260,12 @@ export class VirtioTransportCore {
   /** Back to the state after power-on: a write of 0 to the status field, or the owner's wish. */
   reset(): void {
     this.#statistics.resets++;
+    // What the device was notified of and put off is still served, e.g. a guest's last words.
+    if (this.#active && !this.#paused) {
+      this.#muted = true;
+      this.#activation?.catchUp();
+      this.#muted = false;
+    }
     this.#silence();
     this.#status = 0;
     this.#driverLow = 0;
@@ -418,7 +427,7 @@ export class VirtioTransportCore {
     this.#active = true;
     this.#epoch++;
     const epoch = this.#epoch;
-    const context = createContext({
+    this.#activation = createActivation({
       core: this,
       queues,
       isCurrent: () => this.#active && this.#epoch === epoch,
@@ -427,17 +436,19 @@ export class VirtioTransportCore {
       fail: (reason, cause) => this.#fail('DEVICE_FAULT', reason, cause),
       defer: this.#defer,
     });
-    this.device.activate(context);
+    this.device.activate(this.#activation.context);
     // The device may have failed already through needsReset().
     if (this.active) this.#bindings.activated();
   }
 
   #raiseQueue(index: number): void {
+    if (this.#muted) return;
     this.#statistics.queueInterrupts++;
     this.#bindings.raiseQueue(index);
   }
 
   #raiseConfig(): void {
+    if (this.#muted) return;
     this.#statistics.configInterrupts++;
     this.#bindings.raiseConfig();
   }
@@ -462,6 +473,7 @@ export class VirtioTransportCore {
     for (const slot of this.slots) slot.close();
     if (!this.#active) return;
     this.#active = false;
+    this.#activation = undefined;
     this.#bindings.deactivated();
   }
 
