@@ -44,7 +44,8 @@ function logical(insn: u32): u64 {
   }
   if (rd == 31) return simple(Op.Slow);
   if (operation == 1 && rn == 31 && immediate <= 0xffffffff) return withImmediate(Op.MovI, rd, 0, <u32>immediate);
-  return withImmediate(operation == 0 ? Op.AndI : operation == 1 ? Op.OrrI : Op.EorI, rd, rn, index);
+  if (operation == 0) return withImmediate(Op.AndI, rd, rn, index);
+  return withImmediate(operation == 1 ? (wide ? Op.OrrIX : Op.OrrIW) : wide ? Op.EorIX : Op.EorIW, rd, rn, index);
 }
 
 function moveWide(insn: u32): u64 {
@@ -63,7 +64,7 @@ function moveWide(insn: u32): u64 {
       if (shift <= 16) return withImmediate(Op.MovI, rd, 0, field << shift);
       return bytes(Op.MovIShift, rd, 0, field & 0xff, field >> 8, shift, 0);
     }
-    case 3: return bytes(Op.MovK, rd, 0, field & 0xff, field >> 8, shift, 0);
+    case 3: return bytes(wide ? Op.MovKX : Op.MovKW, rd, 0, field & 0xff, field >> 8, shift, 0);
     default: return simple(Op.Slow);
   }
 }
@@ -79,7 +80,7 @@ function bitfield(insn: u32): u64 {
   const rn = source((insn >> 5) & 31);
   switch ((insn >> 29) & 3) {
     case 0: return bytes(wide ? Op.SbfmX : Op.SbfmW, rd, rn, up, down, 0, 0);
-    case 1: return bytes(Op.Bfm, rd, rn, up, down, 0, 0);
+    case 1: return bytes(wide ? Op.BfmX : Op.BfmW, rd, rn, up, down, 0, 0);
     case 2: return bytes(Op.Ubfm, rd, rn, up, down, 0, 0);
     default: return simple(Op.Slow);
   }

@@ -19,18 +19,18 @@ function logical(insn: u32): u64 {
   const rd = insn & 31;
   switch ((insn >> 29) & 3) {
     case 0: {
-      if (inverted) return plain ? three(Op.BicR, insn) : simple(Op.Slow);
-      return plain ? three(Op.AndR, insn) : shiftedThree(wide ? Op.AndShX : Op.AndShW, insn);
+      if (inverted) return plain ? three(wide ? Op.BicRX : Op.BicRW, insn) : simple(Op.Slow);
+      return plain ? three(wide ? Op.AndRX : Op.AndRW, insn) : shiftedThree(wide ? Op.AndShX : Op.AndShW, insn);
     }
     case 1: {
       if (inverted) return plain ? three(wide ? Op.OrnX : Op.OrnW, insn) : simple(Op.Slow);
       if (!plain) return shiftedThree(wide ? Op.OrrShX : Op.OrrShW, insn);
-      if (((insn >> 5) & 31) != 31) return three(Op.OrrR, insn);
+      if (((insn >> 5) & 31) != 31) return three(wide ? Op.OrrRX : Op.OrrRW, insn);
       return three(wide ? Op.MovX : Op.MovW, insn);
     }
     case 2: {
       if (inverted) return simple(Op.Slow);
-      return plain ? three(Op.EorR, insn) : shiftedThree(wide ? Op.EorShX : Op.EorShW, insn);
+      return plain ? three(wide ? Op.EorRX : Op.EorRW, insn) : shiftedThree(wide ? Op.EorShX : Op.EorShW, insn);
     }
     default: {
       if (!plain) return simple(Op.Slow);
@@ -98,7 +98,7 @@ function conditionalSelect(insn: u32): u64 {
   const wide = insn >> 31 != 0;
   let op: Op;
   switch (((insn >> 29) & 2) | ((insn >> 10) & 1)) {
-    case 0: { op = Op.Csel; break; }
+    case 0: { op = wide ? Op.CselX : Op.CselW; break; }
     case 1: { op = wide ? Op.CsincX : Op.CsincW; break; }
     case 2: { op = wide ? Op.CsinvX : Op.CsinvW; break; }
     default: op = wide ? Op.CsnegX : Op.CsnegW;
@@ -138,7 +138,7 @@ function oneSource(insn: u32): u64 {
   const wide = insn >> 31 != 0;
   switch ((insn >> 10) & 63) {
     case 0: return three(wide ? Op.RbitX : Op.RbitW, insn);
-    case 1: return three(Op.Rev16, insn);
+    case 1: return three(wide ? Op.Rev16X : Op.Rev16W, insn);
     case 2: return wide ? simple(Op.Slow) : three(Op.RevW, insn);
     case 3: return wide ? three(Op.RevX, insn) : simple(Op.Slow);
     case 4: return three(wide ? Op.ClzX : Op.ClzW, insn);

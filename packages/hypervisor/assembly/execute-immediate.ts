@@ -1,6 +1,6 @@
 import { NEXT, UNALLOCATED } from './status';
 import {
-  addNZCV32, addNZCV64, getPc, getX, getXsp, setFlagsLogic32, setFlagsLogic64, setFlagsSub32, setFlagsSub64, setNZCV,
+  addNZCV32, addNZCV64, getPc, getW, getX, getXsp, setFlagsLogic32, setFlagsLogic64, setFlagsSub32, setFlagsSub64, setNZCV,
   setX, setXsp,
 } from './state';
 import { bitMaskImmediate, bitMaskIndex } from './tables';
@@ -40,7 +40,7 @@ function logical(cpu: usize, insn: u32): u32 {
   const immediate = bitMaskImmediate(bitMaskIndex(insn));
   const wide = insn >> 31 != 0;
   if (immediate == 0 || (!wide && (insn & (1 << 22)) != 0)) return UNALLOCATED;
-  const a = getX(cpu, (insn >> 5) & 31);
+  const a = wide ? getX(cpu, (insn >> 5) & 31) : <u64>getW(cpu, (insn >> 5) & 31);
   const rd = insn & 31;
   switch ((insn >> 29) & 3) {
     case 0: { setXsp(cpu, rd, a & immediate); break; }
@@ -107,7 +107,7 @@ function extract(cpu: usize, insn: u32): u32 {
   const low = getX(cpu, (insn >> 16) & 31);
   const rd = insn & 31;
   if (wide) setX(cpu, rd, lsb == 0 ? low : (low >> lsb) | (high << (64 - lsb)));
-  else setX(cpu, rd, (((high << 32) | low) >> lsb) & 0xffffffff);
+  else setX(cpu, rd, (((high << 32) | (low & 0xffffffff)) >> lsb) & 0xffffffff);
   return NEXT;
 }
 

@@ -209,15 +209,20 @@ export function divideSigned32(n: i32, m: i32): i32 {
   return m == 0 ? 0 : m == -1 ? 0 - n : n / m;
 }
 
+/** Xn, or Wn zero-extended. */
+function operand(cpu: usize, n: u32, wide: bool): u64 {
+  return wide ? getX(cpu, n) : getX(cpu, n) & 0xffffffff;
+}
+
 function twoSource(cpu: usize, insn: u32): u32 {
   if (insn & (1 << 29)) return UNALLOCATED;
   const wide = insn >> 31 != 0;
-  const n = getX(cpu, (insn >> 5) & 31);
+  const n = operand(cpu, (insn >> 5) & 31, wide);
   const m = getX(cpu, (insn >> 16) & 31);
   const operation = (insn >> 10) & 63;
   let result: u64;
   switch (operation) {
-    case 2: { result = divideUnsigned(n, m); break; }
+    case 2: { result = divideUnsigned(n, wide ? m : m & 0xffffffff); break; }
     case 3: {
       result = wide ? <u64>divideSigned64(<i64>n, <i64>m) : <u64><u32>divideSigned32(<i32>n, <i32>m);
       break;
@@ -261,7 +266,7 @@ export function reverseHalfwords(value: u64): u64 {
 function oneSource(cpu: usize, insn: u32): u32 {
   if ((insn & (1 << 29)) != 0 || ((insn >> 16) & 31) != 0) return UNALLOCATED;
   const wide = insn >> 31 != 0;
-  const n = getX(cpu, (insn >> 5) & 31);
+  const n = operand(cpu, (insn >> 5) & 31, wide);
   let result: u64;
   switch ((insn >> 10) & 63) {
     case 0: { result = wide ? reverseBits(n) : reverseBits(n) >> 32; break; }

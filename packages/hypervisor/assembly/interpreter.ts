@@ -73,6 +73,18 @@ function mw(cpu: usize, ip: usize): u32 {
 
 // @ts-ignore: decorator
 @inline
+function a(cpu: usize, ip: usize): u64 {
+  return load<u64>(cpu + (<usize>load<u8>(ip, 5) << 3));
+}
+
+// @ts-ignore: decorator
+@inline
+function aw(cpu: usize, ip: usize): u32 {
+  return load<u32>(cpu + (<usize>load<u8>(ip, 5) << 3));
+}
+
+// @ts-ignore: decorator
+@inline
 function imm(ip: usize): i32 {
   return load<i32>(ip, 4);
 }
@@ -218,10 +230,15 @@ ip += 8;
 ip += 8;
         continue;
       }
-      case Op.MovK: {
+      case Op.MovKX: {
         const shift = <u64>load<u8>(ip, 6);
-        const d = cpu + (<usize>load<u8>(ip, 2) << 3);
-        store<u64>(d, (load<u64>(d) & ~(<u64>0xffff << shift)) | (<u64>load<u16>(ip, 4) << shift));
+        setD(cpu, ip, (d(cpu, ip) & ~(<u64>0xffff << shift)) | (<u64>load<u16>(ip, 4) << shift));
+        ip += 8;
+        continue;
+      }
+      case Op.MovKW: {
+        const shift = <u32>load<u8>(ip, 6);
+        setD(cpu, ip, <u64>((dw(cpu, ip) & ~(<u32>0xffff << shift)) | (<u32>load<u16>(ip, 4) << shift)));
         ip += 8;
         continue;
       }
@@ -508,33 +525,63 @@ ip += 8;
 ip += 8;
         continue;
       }
-      case Op.AndR: {
-        setD(cpu, ip, n(cpu, ip) & m(cpu, ip));
-ip += 8;
-        continue;
-      }
-      case Op.OrrI: {
+      case Op.OrrIX: {
         setD(cpu, ip, n(cpu, ip) | mask(ip));
 ip += 8;
         continue;
       }
-      case Op.OrrR: {
-        setD(cpu, ip, n(cpu, ip) | m(cpu, ip));
+      case Op.OrrIW: {
+        setD(cpu, ip, <u64>(nw(cpu, ip) | <u32>mask(ip)));
 ip += 8;
         continue;
       }
-      case Op.EorI: {
+      case Op.EorIX: {
         setD(cpu, ip, n(cpu, ip) ^ mask(ip));
 ip += 8;
         continue;
       }
-      case Op.EorR: {
+      case Op.EorIW: {
+        setD(cpu, ip, <u64>(nw(cpu, ip) ^ <u32>mask(ip)));
+ip += 8;
+        continue;
+      }
+      case Op.AndRX: {
+        setD(cpu, ip, n(cpu, ip) & m(cpu, ip));
+ip += 8;
+        continue;
+      }
+      case Op.AndRW: {
+        setD(cpu, ip, <u64>(nw(cpu, ip) & mw(cpu, ip)));
+ip += 8;
+        continue;
+      }
+      case Op.OrrRX: {
+        setD(cpu, ip, n(cpu, ip) | m(cpu, ip));
+ip += 8;
+        continue;
+      }
+      case Op.OrrRW: {
+        setD(cpu, ip, <u64>(nw(cpu, ip) | mw(cpu, ip)));
+ip += 8;
+        continue;
+      }
+      case Op.EorRX: {
         setD(cpu, ip, n(cpu, ip) ^ m(cpu, ip));
 ip += 8;
         continue;
       }
-      case Op.BicR: {
+      case Op.EorRW: {
+        setD(cpu, ip, <u64>(nw(cpu, ip) ^ mw(cpu, ip)));
+ip += 8;
+        continue;
+      }
+      case Op.BicRX: {
         setD(cpu, ip, n(cpu, ip) & ~m(cpu, ip));
+ip += 8;
+        continue;
+      }
+      case Op.BicRW: {
+        setD(cpu, ip, <u64>(nw(cpu, ip) & ~mw(cpu, ip)));
 ip += 8;
         continue;
       }
@@ -563,12 +610,19 @@ ip += 8;
 ip += 8;
         continue;
       }
-      case Op.Bfm: {
+      case Op.BfmX: {
         const up = <u64>load<u8>(ip, 4);
         const down = <u64>load<u8>(ip, 5);
         const field = (~<u64>0 << up) >> down;
-        const d = cpu + (<usize>load<u8>(ip, 2) << 3);
-        store<u64>(d, (load<u64>(d) & ~field) | ((n(cpu, ip) << up) >> down));
+        setD(cpu, ip, (d(cpu, ip) & ~field) | ((n(cpu, ip) << up) >> down));
+        ip += 8;
+        continue;
+      }
+      case Op.BfmW: {
+        const up = <u64>load<u8>(ip, 4);
+        const down = <u64>load<u8>(ip, 5);
+        const field = (~<u64>0 << up) >> down;
+        setD(cpu, ip, (<u64>dw(cpu, ip) & ~field) | ((n(cpu, ip) << up) >> down));
         ip += 8;
         continue;
       }
@@ -619,32 +673,32 @@ ip += 8;
         continue;
       }
       case Op.MaddX: {
-        setD(cpu, ip, load<u64>(cpu + (<usize>load<u8>(ip, 5) << 3)) + n(cpu, ip) * m(cpu, ip));
+        setD(cpu, ip, a(cpu, ip) + n(cpu, ip) * m(cpu, ip));
 ip += 8;
         continue;
       }
       case Op.MaddW: {
-        setD(cpu, ip, <u64>(load<u32>(cpu + (<usize>load<u8>(ip, 5) << 3)) + nw(cpu, ip) * mw(cpu, ip)));
+        setD(cpu, ip, <u64>(aw(cpu, ip) + nw(cpu, ip) * mw(cpu, ip)));
 ip += 8;
         continue;
       }
       case Op.MsubX: {
-        setD(cpu, ip, load<u64>(cpu + (<usize>load<u8>(ip, 5) << 3)) - n(cpu, ip) * m(cpu, ip));
+        setD(cpu, ip, a(cpu, ip) - n(cpu, ip) * m(cpu, ip));
 ip += 8;
         continue;
       }
       case Op.MsubW: {
-        setD(cpu, ip, <u64>(load<u32>(cpu + (<usize>load<u8>(ip, 5) << 3)) - nw(cpu, ip) * mw(cpu, ip)));
+        setD(cpu, ip, <u64>(aw(cpu, ip) - nw(cpu, ip) * mw(cpu, ip)));
 ip += 8;
         continue;
       }
       case Op.Umaddl: {
-        setD(cpu, ip, load<u64>(cpu + (<usize>load<u8>(ip, 5) << 3)) + <u64>nw(cpu, ip) * <u64>mw(cpu, ip));
+        setD(cpu, ip, a(cpu, ip) + <u64>nw(cpu, ip) * <u64>mw(cpu, ip));
 ip += 8;
         continue;
       }
       case Op.Smaddl: {
-        setD(cpu, ip, load<u64>(cpu + (<usize>load<u8>(ip, 5) << 3)) + <u64>(<i64><i32>nw(cpu, ip) * <i64><i32>mw(cpu, ip)));
+        setD(cpu, ip, a(cpu, ip) + <u64>(<i64><i32>nw(cpu, ip) * <i64><i32>mw(cpu, ip)));
 ip += 8;
         continue;
       }
@@ -704,14 +758,25 @@ ip += 8;
 ip += 8;
         continue;
       }
-      case Op.Rev16: {
+      case Op.Rev16X: {
         setD(cpu, ip, reverseHalfwords(n(cpu, ip)));
 ip += 8;
         continue;
       }
-      case Op.Csel: {
+      case Op.Rev16W: {
+        setD(cpu, ip, reverseHalfwords(<u64>nw(cpu, ip)));
+ip += 8;
+        continue;
+      }
+      case Op.CselX: {
         const holds = conditionOf(cpu, load<u8>(ip, 5));
         setD(cpu, ip, holds ? n(cpu, ip) : m(cpu, ip));
+        ip += 8;
+        continue;
+      }
+      case Op.CselW: {
+        const holds = conditionOf(cpu, load<u8>(ip, 5));
+        setD(cpu, ip, <u64>(holds ? nw(cpu, ip) : mw(cpu, ip)));
         ip += 8;
         continue;
       }
@@ -747,7 +812,7 @@ ip += 8;
       }
       case Op.CsnegW: {
         const holds = conditionOf(cpu, load<u8>(ip, 5));
-        setD(cpu, ip, <u64>(holds ? nw(cpu, ip) : 0 - mw(cpu, ip)));
+        setD(cpu, ip, <u64>(holds ? nw(cpu, ip) : <u32>0 - mw(cpu, ip)));
         ip += 8;
         continue;
       }
@@ -1622,8 +1687,8 @@ ip += 8;
         continue;
       }
       case Op.TstRWBEq: {
-        const r = n(cpu, ip) & m(cpu, ip);
-        setFlagsLogic32(cpu, <u32>r);
+        const r = nw(cpu, ip) & mw(cpu, ip);
+        setFlagsLogic32(cpu, r);
         if (r == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
@@ -1635,8 +1700,8 @@ ip += 8;
         continue;
       }
       case Op.TstRWBNe: {
-        const r = n(cpu, ip) & m(cpu, ip);
-        setFlagsLogic32(cpu, <u32>r);
+        const r = nw(cpu, ip) & mw(cpu, ip);
+        setFlagsLogic32(cpu, r);
         if (r != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;

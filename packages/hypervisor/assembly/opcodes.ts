@@ -18,7 +18,8 @@ export const enum Op {
   /** rd, imm16, shift. */
   MovIShift,
   MovNShift,
-  MovK,
+  MovKX,
+  MovKW,
   /** rd, imm32 bytes. */
   Adr,
   /** rd, imm32 pages. */
@@ -76,21 +77,28 @@ export const enum Op {
   /** rd, rn, rm, up, down, signed. */
   AddExtX,
   SubExtX,
-  /** rd, rn, index of the bitmask. */
+  /** rd, rn, index of the bitmask, which for 32 bits clears the upper half. */
   AndI,
-  AndR,
-  OrrI,
-  OrrR,
-  EorI,
-  EorR,
-  BicR,
+  OrrIX,
+  OrrIW,
+  EorIX,
+  EorIW,
+  AndRX,
+  AndRW,
+  OrrRX,
+  OrrRW,
+  EorRX,
+  EorRW,
+  BicRX,
+  BicRW,
   OrnX,
   OrnW,
   /** rd, rn, up, down. */
   Ubfm,
   SbfmX,
   SbfmW,
-  Bfm,
+  BfmX,
+  BfmW,
   /** rd, rn, amount. */
   RorX,
   RorW,
@@ -120,9 +128,11 @@ export const enum Op {
   RbitW,
   RevX,
   RevW,
-  Rev16,
+  Rev16X,
+  Rev16W,
   /** rd, rn, rm, condition. */
-  Csel,
+  CselX,
+  CselW,
   CsincX,
   CsincW,
   CsinvX,
