@@ -8,13 +8,17 @@ const SIZE = 256;
 const BATCHES = 4000;
 
 function measure(name, Buffer, options, batch, use) {
-  const memory = new GuestMemory([{ guestAddress: 0x8000_0000, bytes: new Uint8Array(new Buffer(16 << 20)) }]);
+  const memory = new GuestMemory([
+    { guestAddress: 0x8000_0000, bytes: new Uint8Array(new Buffer(16 << 20)) },
+  ]);
   const driver = new MockSplitDriver(memory, { size: SIZE, indirect: true, ...options });
   for (let i = 0; i < batch; i++) {
     driver.add([{ readable: new Uint8Array(512) }, { writable: 512 }], options.layout ?? 'direct');
   }
   // The ring's entries must repeat as the index goes on.
-  const heads = Array.from({ length: batch }, (_, i) => memory.readUint16(driver.config.driverArea + 4 + i * 2));
+  const heads = Array.from({ length: batch }, (_, i) =>
+    memory.readUint16(driver.config.driverArea + 4 + i * 2),
+  );
   for (let i = 0; i < SIZE; i++) driver.writeAvailEntry(i, heads[i % batch]);
   const avail = memory.uint16View(driver.config.driverArea, SIZE + 3);
   const queue = createSplitQueue(memory, driver.config);
@@ -40,7 +44,9 @@ function measure(name, Buffer, options, batch, use) {
   }
   rounds.sort((a, b) => a - b);
   if (interrupts === 0 && !options.eventIdx) throw new Error('no interrupt was wanted');
-  process.stdout.write(`${name.padEnd(52)} ${rounds[0].toFixed(1).padStart(8)} ${rounds[7].toFixed(1).padStart(8)} ns\n`);
+  process.stdout.write(
+    `${name.padEnd(52)} ${rounds[0].toFixed(1).padStart(8)} ${rounds[7].toFixed(1).padStart(8)} ns\n`,
+  );
 }
 
 const header = new Uint8Array(16);

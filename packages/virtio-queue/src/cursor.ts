@@ -71,7 +71,7 @@ export abstract class ChainCursor {
   take(limit: number = Infinity): Uint8Array {
     if (this.remaining === 0) return new Uint8Array(0);
     const region = this.region();
-    const length = Math.min(this.#length - this.#within, Math.max(0, Math.floor(limit)));
+    const length = limit > 0 ? Math.min(this.#length - this.#within, Math.floor(limit)) : 0;
     const bytes = region.slice(this.offset(), length);
     this.pass(length);
     return bytes;
@@ -87,7 +87,7 @@ export abstract class ChainCursor {
   iovecs(length: number, out: Float64Array, at = 0): number {
     this.require(length);
     const position = this.#position;
-    for (let left = length; left > 0; ) {
+    for (let left = length; left > 0;) {
       const region = this.region();
       const size = Math.min(left, this.#length - this.#within);
       if (at + IOVEC_WORDS > out.length) {
@@ -141,7 +141,7 @@ export abstract class ChainCursor {
 
   /** Copies between the first `length` of `bytes` and the cursor, which passes them; they are there. */
   protected copy(bytes: Uint8Array, length: number, toGuest: boolean): void {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const region = this.region();
       const start = this.offset();
       const size = Math.min(length - done, this.#length - this.#within);

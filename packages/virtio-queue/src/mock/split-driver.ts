@@ -44,6 +44,8 @@ export interface MockSplitDriverOptions {
   readonly eventIdx?: boolean;
   /** Whether `indirect` is announced in `config`. Default false. */
   readonly indirect?: boolean;
+  /** What both ring indices start at, for a queue restored with this `nextAvail`. Default 0. */
+  readonly firstIndex?: number;
 }
 
 /** Raw contents of a descriptor for {@link MockSplitDriver.writeDescriptor}. */
@@ -73,9 +75,9 @@ export class MockSplitDriver {
   readonly #arena: Arena;
   readonly #free: number[];
   readonly #pending = new Map<number, Pending>();
-  #availIdx = 0;
-  #publishedIdx = 0;
-  #usedIdx = 0;
+  #availIdx: number;
+  #publishedIdx: number;
+  #usedIdx: number;
 
   constructor(memory: GuestMemory, options: MockSplitDriverOptions = {}) {
     const { size = 16, base = memory.regions[0]?.guestAddress ?? 0 } = options;
@@ -98,6 +100,12 @@ export class MockSplitDriver {
     this.#arena = new Arena(buffers, end);
     this.#free = Array.from({ length: size }, (_, index) => size - 1 - index);
     memory.fill(base, buffers - base, 0);
+    const { firstIndex = 0 } = options;
+    this.#availIdx = firstIndex;
+    this.#publishedIdx = firstIndex;
+    this.#usedIdx = firstIndex;
+    this.writeAvailIdx(firstIndex);
+    memory.writeUint16(deviceArea + 2, firstIndex);
   }
 
   /** Descriptors that no chain takes. */
