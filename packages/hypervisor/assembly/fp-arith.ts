@@ -2,8 +2,8 @@
 // A result that is neither NaN, infinity nor near the denormals can raise only Inexact, which is sticky: whether it is
 // exact has to be found out only until IXC is set.
 import { FPSR_IXC, inexactKnown, plainMode, raise } from './fp-state';
-import { DOUBLE, SINGLE } from './fp-round';
-import { softAdd, softDiv, softMul, softMulAdd, softSqrt } from './fp-soft';
+import { DOUBLE, shiftRightSticky, SINGLE } from './fp-round';
+import { mulHigh, softAdd, softDiv, softMul, softMulAdd, softSqrt } from './fp-soft';
 
 // @ts-ignore: decorator
 @inline function exponent64(bits: u64): u32 {
@@ -159,5 +159,68 @@ export function mulAdd32(c: u32, a: u32, b: u32): u32 {
 
 /** c + a * b, fused. */
 export function mulAdd64(c: u64, a: u64, b: u64): u64 {
-  return softMulAdd(DOUBLE, c, a, b);
+  const exponentA = <i32>exponent64(a);
+  const exponentB = <i32>exponent64(b);
+  const exponentC = <i32>exponent64(c);
+  if (
+    !plainMode() || <u32>(exponentA - 1) >= 0x7fe || <u32>(exponentB - 1) >= 0x7fe || <u32>(exponentC - 1) >= 0x7fe
+  ) return softMulAdd(DOUBLE, c, a, b);
+  // The product at bit 126 or 125 of hi:lo, the addend at bit 125; both exact.
+  const factor = ((a << 10) | (1 << 62)) & 0x7fffffffffffffff;
+  const other = ((b << 11) | (1 << 63));
+  let hi = mulHigh(factor, other);
+  let lo = factor * other;
+  let exponent = exponentA + exponentB - 1023;
+  let cHi = ((c << 9) | (1 << 61)) & 0x3fffffffffffffff;
+  let cLo: u64 = 0;
+  const distance = exponent - exponentC;
+  if (distance > 0) {
+    if (distance >= 128) {
+      cLo = 1;
+      cHi = 0;
+    } else if (distance >= 64) {
+      cLo = shiftRightSticky(cHi, distance - 64);
+      cHi = 0;
+    } else {
+      cLo = cHi << (64 - distance);
+      cHi >>= distance;
+    }
+  } else if (distance < 0) {
+    exponent = exponentC;
+    const by = -distance;
+    if (by >= 64) {
+      lo = shiftRightSticky(hi, by - 64) | u64(lo != 0);
+      hi = 0;
+    } else {
+      lo = (lo >> by) | (hi << (64 - by)) | u64(lo << (64 - by) != 0);
+      hi >>= by;
+    }
+  }
+  let sign = (a ^ b) & 0x8000000000000000;
+  if (<i64>(sign ^ c) >= 0) {
+    lo += cLo;
+    hi += cHi + u64(lo < cLo);
+  } else {
+    const below = u64(lo < cLo);
+    lo -= cLo;
+    hi = hi - cHi - below;
+    if (<i64>hi < 0) {
+      sign ^= 0x8000000000000000;
+      lo = 0 - lo;
+      hi = ~hi + u64(lo == 0);
+    }
+  }
+  // A deep cancellation is rare, and so is a result near the ends of the range.
+  if (hi == 0) return softMulAdd(DOUBLE, c, a, b);
+  const left = <i32>clz(hi);
+  exponent += 2 - left;
+  if (<u32>(exponent - 2) >= 0x7fc) return softMulAdd(DOUBLE, c, a, b);
+  const significand = (hi << left) | (lo >> 1 >> (63 - left)) | u64(lo << left != 0);
+  const rest = significand & 0x7ff;
+  let bits = (significand >> 11) + (<u64>(exponent - 1) << 52);
+  if (rest) {
+    raise(FPSR_IXC);
+    bits += u64(rest > 0x400 || (rest == 0x400 && (bits & 1) != 0));
+  }
+  return sign | bits;
 }

@@ -1,7 +1,7 @@
 // Scalar floating point (Arm ARM C4.1.96: "Conversion between floating-point and ...", "Floating-point ...").
 import { condition, getX, setNZCV, setX } from './state';
 import { CPU_V } from './layout';
-import { beginFp, endFp, ROUND_AWAY, ROUND_ZERO, roundingMode } from './fp-state';
+import { beginFp, ROUND_AWAY, ROUND_ZERO, roundingMode } from './fp-state';
 import { DOUBLE, HALF, negate, SINGLE } from './fp-round';
 import {
   add32, add64, div32, div64, mul32, mul64, mulAdd32, mulAdd64, sqrt32, sqrt64, sub32, sub64,
@@ -9,6 +9,10 @@ import {
 import { compare, compare64, extreme, extremeNumber, max64, min64 } from './fp-compare';
 import { convert, fromFixed, narrow64, roundInteger, toFixed, truncate32, truncate64, widen32 } from './fp-convert';
 import { fieldRd, fieldRm, fieldRn, readD64, readS, writeScalar } from './simd-regs';
+
+// 2^63 and 2^32 as doubles.
+const ABOVE_I64: u64 = 0x43e0000000000000;
+const ABOVE_U32: u64 = 0x41f0000000000000;
 
 /** Executes an instruction with bits 30 and 28:25 = 0 and 1111; false when unallocated. */
 export function execScalarFp(cpu: usize, insn: u32): bool {
@@ -77,7 +81,6 @@ function twoSource(cpu: usize, insn: u32): bool {
     }
     writeScalar(cpu, rd, r);
   }
-  endFp(cpu);
   return true;
 }
 
@@ -91,7 +94,6 @@ function threeSource(cpu: usize, insn: u32): bool {
   if (((insn >> 15) ^ (insn >> 21)) & 1) n = negate(format, n);
   beginFp(cpu);
   writeScalar(cpu, fieldRd(insn), format == DOUBLE ? mulAdd64(a, n, m) : mulAdd32(<u32>a, <u32>n, <u32>m));
-  endFp(cpu);
   return true;
 }
 
@@ -103,7 +105,6 @@ function oneSource(cpu: usize, insn: u32): bool {
     if (!(insn & 0x00400000) || (op != 4 && op != 5)) return false;
     beginFp(cpu);
     writeScalar(cpu, rd, convert(HALF, op == 5 ? DOUBLE : SINGLE, readS(cpu, rn) & 0xffff, roundingMode()));
-    endFp(cpu);
     return true;
   }
   const format = formatOf(insn);
@@ -133,14 +134,12 @@ function oneSource(cpu: usize, insn: u32): bool {
     default: return false;
   }
   writeScalar(cpu, rd, r);
-  endFp(cpu);
   return true;
 }
 
 function compareOperands(cpu: usize, format: u32, n: u64, m: u64, signalling: bool): u32 {
   beginFp(cpu);
   const nzcv = format == DOUBLE ? compare64(n, m, signalling) : compare(SINGLE, n, m, signalling);
-  endFp(cpu);
   return nzcv;
 }
 
@@ -225,7 +224,6 @@ function integer(cpu: usize, insn: u32): bool {
       if (mode) return false;
       beginFp(cpu);
       writeScalar(cpu, rd, fromFixed(format, integerOperand(cpu, insn, unsigned), 0, unsigned));
-      endFp(cpu);
       return true;
     }
     case 4: case 5: {
@@ -238,10 +236,11 @@ function integer(cpu: usize, insn: u32): bool {
   beginFp(cpu);
   const n = read(cpu, format, rn);
   let r: u64;
+  // Of numbers that are not negative, the signed conversions say the same where they do not saturate.
   if (op == 24 && format == DOUBLE) r = wide ? truncate64(n) : truncate32(n);
+  else if (op == 25 && format == DOUBLE && (wide ? ABOVE_I64 : ABOVE_U32) > n) r = truncate64(n);
   else r = toFixed(format, n, 0, unsigned, mode, wide);
   setX(cpu, rd, r);
-  endFp(cpu);
   return true;
 }
 
@@ -266,6 +265,5 @@ function fixedPoint(cpu: usize, insn: u32): bool {
     }
     default: return false;
   }
-  endFp(cpu);
   return true;
 }

@@ -10,7 +10,7 @@ const TOP: u64 = 1 << 63;
 
 /** High half of a product; the low half is a * b. */
 // @ts-ignore: decorator
-@inline function mulHigh(a: u64, b: u64): u64 {
+@inline export function mulHigh(a: u64, b: u64): u64 {
   const al = a & 0xffffffff;
   const ah = a >> 32;
   const bl = b & 0xffffffff;

@@ -21,65 +21,57 @@ export const ROUND_ZERO: u32 = 3;
 export const ROUND_AWAY: u32 = 4;
 export const ROUND_ODD: u32 = 5;
 
-// Globals belong to one instance, so to one vCPU; they mean nothing between instructions.
-let control: u32 = 0;
-let status: u32 = 0;
+// The vCPU whose instruction is being executed. Globals belong to one instance, so to one vCPU.
+let current: usize = 0;
 
-/** Begins a floating-point instruction. */
+/** Begins a floating-point instruction: flags and modes are those of `cpu` from here on. */
 // @ts-ignore: decorator
 @inline
 export function beginFp(cpu: usize): void {
-  control = load<u32>(cpu, CPU_FPCR);
-  status = load<u32>(cpu, CPU_FPSR);
+  current = cpu;
 }
 
-/** Ends it: the flags that it raised become visible. */
-// @ts-ignore: decorator
-@inline
-export function endFp(cpu: usize): void {
-  store<u32>(cpu, status, CPU_FPSR);
-}
-
+/** Sets flags of FPSR; they are sticky. */
 // @ts-ignore: decorator
 @inline
 export function raise(flags: u32): void {
-  status |= flags;
+  store<u32>(current, load<u32>(current, CPU_FPSR) | flags, CPU_FPSR);
 }
 
 /** Whether FPSR.IXC is set already: it is sticky, so nobody need find out whether a result is exact. */
 // @ts-ignore: decorator
 @inline
 export function inexactKnown(): bool {
-  return (status & FPSR_IXC) != 0;
+  return (load<u32>(current, CPU_FPSR) & FPSR_IXC) != 0;
 }
 
 /** Whether rounding is to nearest and neither FZ nor DN is set, as WebAssembly computes. */
 // @ts-ignore: decorator
 @inline
 export function plainMode(): bool {
-  return (control & (FPCR_RMODE | FPCR_FZ | FPCR_DN)) == 0;
+  return (load<u32>(current, CPU_FPCR) & (FPCR_RMODE | FPCR_FZ | FPCR_DN)) == 0;
 }
 
 // @ts-ignore: decorator
 @inline
 export function flushToZero(): bool {
-  return (control & FPCR_FZ) != 0;
+  return (load<u32>(current, CPU_FPCR) & FPCR_FZ) != 0;
 }
 
 // @ts-ignore: decorator
 @inline
 export function defaultNaNMode(): bool {
-  return (control & FPCR_DN) != 0;
+  return (load<u32>(current, CPU_FPCR) & FPCR_DN) != 0;
 }
 
 // @ts-ignore: decorator
 @inline
 export function alternativeHalf(): bool {
-  return (control & FPCR_AHP) != 0;
+  return (load<u32>(current, CPU_FPCR) & FPCR_AHP) != 0;
 }
 
 // @ts-ignore: decorator
 @inline
 export function roundingMode(): u32 {
-  return (control & FPCR_RMODE) >> 22;
+  return (load<u32>(current, CPU_FPCR) & FPCR_RMODE) >> 22;
 }

@@ -1,5 +1,5 @@
 // Advanced SIMD floating point: two-register miscellaneous, fixed-point conversions, and their scalar forms (C4.1.96).
-import { beginFp, endFp, ROUND_AWAY, ROUND_DOWN, ROUND_NEAREST, ROUND_ODD, ROUND_UP, ROUND_ZERO, roundingMode } from './fp-state';
+import { beginFp, ROUND_AWAY, ROUND_DOWN, ROUND_NEAREST, ROUND_ODD, ROUND_UP, ROUND_ZERO, roundingMode } from './fp-state';
 import { DOUBLE, HALF, SINGLE } from './fp-round';
 import { sqrt32, sqrt64 } from './fp-arith';
 import { related } from './fp-compare';
@@ -81,7 +81,6 @@ function run(cpu: usize, insn: u32, op: u32, double: u32, scalar: bool): bool {
     }
     writeQ(cpu, rd, q, r);
   }
-  endFp(cpu);
   return true;
 }
 
@@ -168,7 +167,6 @@ function convertNarrow(cpu: usize, insn: u32, scalar: bool): bool {
   }
   if (!scalar && fieldQ(insn)) writeV(cpu, rd, lowPair(readV(cpu, rd), i64x2.splat(r)));
   else writeScalar(cpu, rd, r);
-  endFp(cpu);
   return true;
 }
 
@@ -187,7 +185,6 @@ function convertLong(cpu: usize, insn: u32): bool {
     high = convert(HALF, SINGLE, (half >> 32) & 0xffff, mode) | (convert(HALF, SINGLE, half >> 48, mode) << 32);
   }
   writeV(cpu, fieldRd(insn), i64x2.replace_lane(i64x2.splat(low), 1, high));
-  endFp(cpu);
   return true;
 }
 

@@ -1,5 +1,5 @@
 // Advanced SIMD floating point: three same, by element, pairwise, across lanes, and their scalar forms (C4.1.96).
-import { beginFp, endFp, flushToZero, inexactKnown, plainMode } from './fp-state';
+import { beginFp, flushToZero, inexactKnown, plainMode } from './fp-state';
 import { DOUBLE, negate, SINGLE } from './fp-round';
 import { softMul, softStep } from './fp-soft';
 import { add32, add64, div32, div64, mul32, mul64, mulAdd32, mulAdd64, sub32, sub64 } from './fp-arith';
@@ -176,7 +176,6 @@ export function execFpThreeSame(cpu: usize, insn: u32, scalar: bool): bool {
     beginFp(cpu);
     const r = lanes(op, double, 1, n, n, m);
     writeScalar(cpu, rd, i64x2.extract_lane(r, 0));
-    endFp(cpu);
     return true;
   }
   if (double && !q) return false;
@@ -191,7 +190,6 @@ export function execFpThreeSame(cpu: usize, insn: u32, scalar: bool): bool {
   }
   beginFp(cpu);
   writeQ(cpu, rd, q, vector(op, double, q, readV(cpu, rd), n, m));
-  endFp(cpu);
   return true;
 }
 
@@ -217,7 +215,6 @@ export function execFpByElement(cpu: usize, insn: u32, scalar: bool): bool {
   beginFp(cpu);
   if (scalar) writeScalar(cpu, rd, i64x2.extract_lane(lanes(op, double, 1, d, n, m), 0));
   else writeQ(cpu, rd, q, vector(op, double, q, d, n, m));
-  endFp(cpu);
   return true;
 }
 
@@ -230,7 +227,6 @@ export function execFpPairwise(cpu: usize, insn: u32): bool {
   const m = double ? v128.shuffle<u64>(n, n, 1, 1) : v128.shuffle<u32>(n, n, 1, 1, 1, 1);
   beginFp(cpu);
   writeScalar(cpu, fieldRd(insn), i64x2.extract_lane(lanes(op, double, 1, n, n, m), 0));
-  endFp(cpu);
   return true;
 }
 
@@ -253,6 +249,5 @@ export function execFpAcross(cpu: usize, insn: u32): bool {
   const low = lane32(op, 0, i32x4.extract_lane(n, 0), i32x4.extract_lane(n, 1));
   const high = lane32(op, 0, i32x4.extract_lane(n, 2), i32x4.extract_lane(n, 3));
   writeScalar(cpu, fieldRd(insn), lane32(op, 0, low, high));
-  endFp(cpu);
   return true;
 }

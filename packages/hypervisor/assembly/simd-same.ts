@@ -4,26 +4,15 @@ import { setSaturated } from './simd-regs';
 import { addV, absDiffV, eqV, evenLanes, geV, gtV, lowPair, maxV, minV, mulV, oddLanes, shlV, shrV, subV } from './simd-lanes';
 import { shiftByRegister } from './simd-shift-reg';
 
-// Bit per size (0-3) for which an opcode with U clear (low nibble) or set (high nibble) is allocated.
-// @ts-ignore: decorator
-@inline const ALL: u32 = 0xff;
-// @ts-ignore: decorator
-@inline const NO_64: u32 = 0x77;
+// Bit per operation (U in bit 5, opcode in bits 4:0) that exists for lanes of 8, of 16 and 32, and of 64 bits.
+const SAME_8: u64 = 0x003fffff00bfffff;
+const SAME_16_32: u64 = 0x0077ffff00ffffff;
+const SAME_64: u64 = 0x00030fea00830fea;
 
 /** Whether the integer operation `op` (U in bit 5, opcode in bits 4:0) exists for lanes of 8 << size bits. */
-export function threeSameAllocated(op: u32, size: u32): bool {
-  let mask: u32;
-  switch (op & 0x1f) {
-    case 0x01: case 0x03: case 0x05: case 0x06: case 0x07: case 0x08: case 0x09: case 0x0a: case 0x0b:
-    case 0x10: case 0x11: mask = ALL; break;
-    case 0x00: case 0x02: case 0x04: case 0x0c: case 0x0d: case 0x0e: case 0x0f: case 0x12:
-    case 0x14: case 0x15: mask = NO_64; break;
-    case 0x13: mask = 0x17; break;
-    case 0x16: mask = 0x66; break;
-    case 0x17: mask = 0x0f; break;
-    default: return false;
-  }
-  return <bool>((mask >> (((op >> 5) << 2) + size)) & 1);
+// @ts-ignore: decorator
+@inline export function threeSameAllocated(op: u32, size: u32): bool {
+  return <bool>(((size == 3 ? SAME_64 : size ? SAME_16_32 : SAME_8) >> op) & 1);
 }
 
 /** Whether the scalar form of `op` exists for a lane of 8 << size bits. */
