@@ -186,7 +186,6 @@ const systemRows: Encoding[] = [
   system('MSR TPIDR_EL0', 'msr', '1101010100011011 1101 0000 010 Rn'),
   system('MRS TPIDR_EL0', 'mrs', '1101010100111011 1101 0000 010 Rd'),
   system('MRS TPIDRRO_EL0', 'mrs', '1101010100111011 1101 0000 011 Rd'),
-  system('MRS CTR_EL0', 'mrs', '1101010100111011 0000 0000 001 Rd'),
   system('MRS DCZID_EL0', 'mrs', '1101010100111011 0000 0000 111 Rd'),
 ];
 

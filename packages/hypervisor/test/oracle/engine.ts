@@ -47,6 +47,7 @@ const ID_V = 64;
 function sysreg(op0: number, op1: number, crn: number, crm: number, op2: number): number {
   return (op0 << 14) | (op1 << 11) | (crn << 7) | (crm << 3) | op2;
 }
+const ID_AA64ISAR0_EL1 = sysreg(3, 0, 0, 6, 0);
 const SCTLR_EL1 = sysreg(3, 0, 1, 0, 0);
 const CPACR_EL1 = sysreg(3, 0, 1, 0, 2);
 const TTBR0_EL1 = sysreg(3, 0, 2, 0, 0);
@@ -111,6 +112,8 @@ export class EngineRunner {
   private readonly initial = new Uint32Array(DATA_WORDS * 2);
   /** Words that raised Undefined, as the engine told its host. */
   readonly undefined: number[] = [];
+  /** Does ID_AA64ISAR0_EL1 say that the cryptographic instructions are there? */
+  readonly hasCryptography: boolean;
 
   static async load(): Promise<EngineRunner> {
     return new EngineRunner(await compileEngine());
@@ -151,6 +154,7 @@ export class EngineRunner {
     this.bytes = new Uint8Array(memory.buffer);
     this.functions.engineInit();
     this.setUp();
+    this.hasCryptography = (this.functions.getSystemRegister(0, ID_AA64ISAR0_EL1) & 0xfff0n) !== 0n;
   }
 
   run(given: Case): Outcome {

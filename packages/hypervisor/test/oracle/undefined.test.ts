@@ -1,4 +1,4 @@
-import { compare } from './compare.ts';
+import { compare, hex } from './compare.ts';
 import { disassemble } from './disassemble.ts';
 import { matches } from './encoding.ts';
 import { EngineRunner } from './engine.ts';
@@ -23,6 +23,10 @@ function take(number: number): Probe[] {
   return taken;
 }
 
+function isCryptographic(word: number): boolean {
+  return TABLE.some((row) => row.group === 'crypto' && matches(row, word));
+}
+
 describe('words that nobody chose', () => {
   let chosen: Probe[] = [];
   let outcomes: Outcome[] = [];
@@ -45,6 +49,10 @@ describe('words that nobody chose', () => {
     for (const [i, probe] of chosen.entries()) {
       const outcome = outcomes[i]!;
       const own = engine.run(probe.case);
+      if (!engine.hasCryptography && isCryptographic(probe.word)) {
+        if (own.ending !== 'undefined') reports.push(`probe ${i} of seed ${seed}: ${hex(BigInt(probe.word))} is not undefined`);
+        continue;
+      }
       const differences =
         probe.comparison === 'state'
           ? compare(outcome, own)
