@@ -45,9 +45,8 @@ await bench('doorbell store of a vCPU thread, as the guest sees it', async (vm) 
   });
   let rung = 0;
   vm.createDoorbell(MMIO, 4, undefined, () => rung++);
-  let before = 0;
   const thread = vcpu.start(() => 'stop');
-  before = performance.now();
+  const before = performance.now();
   await thread;
   return ((performance.now() - before) / EXITS) * 1000;
 });

@@ -1,15 +1,13 @@
 import type { EngineLayout } from './layout.ts';
 import type { WasmMemory } from './webassembly.ts';
 
-/** What a vCPU thread is to do; `command` in {@link VcpuWords}. */
+/**
+ * What a vCPU thread is to do; `command` in {@link VcpuWords}. A request to pause is a number that was not used
+ * before, so that a thread which is late for one cannot take the next for the same.
+ */
 export const COMMAND_RUN = 0;
-export const COMMAND_PAUSE = 1;
-export const COMMAND_STOP = 2;
-
-/** What a vCPU thread does; `threadState` in {@link VcpuWords}. */
-export const THREAD_NONE = 0;
-export const THREAD_RUNNING = 1;
-export const THREAD_PAUSED = 2;
+export const COMMAND_STOP = 1;
+export const FIRST_PAUSE = 2;
 
 /** States of the exit slot; `slotState` in {@link VcpuWords}. */
 export const SLOT_RUNNING = 0;
@@ -19,7 +17,7 @@ export const SLOT_ANSWERED = 2;
 /** The backend's own part of the header page: a block for each vCPU, then tables of undefined instructions. */
 const BACKEND_STRIDE = 0x100;
 const BACKEND_COMMAND = 0x00;
-const BACKEND_THREAD_STATE = 0x04;
+const BACKEND_PAUSED = 0x04;
 /** Bytes of the message of a failed engine, then its text in UTF-16. */
 const BACKEND_MESSAGE_LENGTH = 0x08;
 const BACKEND_MESSAGE = 0x0c;
@@ -42,7 +40,8 @@ export interface VcpuWords {
   readonly exitWrite: number;
   readonly exitDetail: number;
   readonly command: number;
-  readonly threadState: number;
+  /** The request to pause that the thread obeys or obeyed last. */
+  readonly paused: number;
   readonly messageLength: number;
   /** Index of the first half-word of the message. */
   readonly message: number;
@@ -65,7 +64,7 @@ export function vcpuWords(layout: EngineLayout, index: number): VcpuWords {
     exitWrite: (block + layout.EXIT_WRITE) / 4,
     exitDetail: (block + layout.EXIT_DETAIL) / 4,
     command: (own + BACKEND_COMMAND) / 4,
-    threadState: (own + BACKEND_THREAD_STATE) / 4,
+    paused: (own + BACKEND_PAUSED) / 4,
     messageLength: (own + BACKEND_MESSAGE_LENGTH) / 4,
     message: (own + BACKEND_MESSAGE) / 2,
     undefinedTable: (backend + UNDEFINED_TABLES + index * UNDEFINED_TABLE_SIZE) / 4,

@@ -2,17 +2,7 @@ import { HypervisorError } from '../errors.ts';
 import type { ExitAction } from '../vcpu.ts';
 import type { VcpuThread } from './host.ts';
 import type { SharedState, VcpuWords } from './shared.ts';
-import {
-  COMMAND_PAUSE,
-  COMMAND_RUN,
-  COMMAND_STOP,
-  SLOT_ANSWERED,
-  SLOT_EXIT,
-  SLOT_RUNNING,
-  THREAD_NONE,
-  THREAD_PAUSED,
-  THREAD_RUNNING,
-} from './shared.ts';
+import { COMMAND_RUN, COMMAND_STOP, FIRST_PAUSE, SLOT_ANSWERED, SLOT_EXIT, SLOT_RUNNING } from './shared.ts';
 import type { VcpuOwner } from './vm.ts';
 
 /**
@@ -33,6 +23,7 @@ export class ThreadControl {
   #ended: Promise<void> = Promise.resolve();
   #serve: (() => ExitAction) | undefined;
   #serving = false;
+  #nextPause = FIRST_PAUSE;
   #pauseWaiters: (() => void)[] = [];
   #terminated = false;
   #disposing = false;
@@ -58,7 +49,9 @@ export class ThreadControl {
   /** Whether the vCPU's state does not change now. */
   get still(): boolean {
     if (this.#thread === undefined) return true;
-    return Atomics.load(this.#shared.words, this.#vcpu.threadState) === THREAD_PAUSED;
+    const { words } = this.#shared;
+    const command = Atomics.load(words, this.#vcpu.command);
+    return command >= FIRST_PAUSE && Atomics.load(words, this.#vcpu.paused) === command;
   }
 
   /** Runs a thread; resolves when it has ended. */
@@ -69,7 +62,7 @@ export class ThreadControl {
     const { words } = this.#shared;
     Atomics.store(words, this.#vcpu.command, COMMAND_RUN);
     Atomics.store(words, this.#vcpu.slotState, SLOT_RUNNING);
-    Atomics.store(words, this.#vcpu.threadState, THREAD_RUNNING);
+    Atomics.store(words, this.#vcpu.paused, 0);
     const thread = this.#vm.startThread(this.#index);
     this.#serve = serve;
     this.#thread = thread;
@@ -99,7 +92,6 @@ export class ThreadControl {
       );
     }
     this.#vm.flush();
-    Atomics.store(this.#shared.words, this.#vcpu.threadState, THREAD_NONE);
     this.#thread = undefined;
     this.#releasePauses();
     this.#vm.threadEnded();
@@ -114,17 +106,17 @@ export class ThreadControl {
   async pause(): Promise<void> {
     if (this.#thread === undefined || this.still) return;
     const { words } = this.#shared;
-    Atomics.compareExchange(words, this.#vcpu.command, COMMAND_RUN, COMMAND_PAUSE);
-    this.kick();
+    const request = this.#nextPause++;
+    if (Atomics.compareExchange(words, this.#vcpu.command, COMMAND_RUN, request) === COMMAND_RUN) this.kick();
     await new Promise<void>((resolve) => this.#pauseWaiters.push(resolve));
   }
 
   resume(): void {
     const { words } = this.#shared;
-    if (this.#thread === undefined) return;
-    if (Atomics.compareExchange(words, this.#vcpu.command, COMMAND_PAUSE, COMMAND_RUN) !== COMMAND_PAUSE)
-      return;
-    Atomics.store(words, this.#vcpu.threadState, THREAD_RUNNING);
+    const command = Atomics.load(words, this.#vcpu.command);
+    if (this.#thread === undefined || command < FIRST_PAUSE) return;
+    // Only the owner writes the command.
+    Atomics.store(words, this.#vcpu.command, COMMAND_RUN);
     Atomics.notify(words, this.#vcpu.command);
     // A pause that has not come about by now never will.
     this.#releasePauses();

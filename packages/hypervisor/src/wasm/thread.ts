@@ -3,15 +3,12 @@ import type { Engine } from './engine.ts';
 import type { EngineLayout } from './layout.ts';
 import type { VcpuWords } from './shared.ts';
 import {
-  COMMAND_PAUSE,
   COMMAND_STOP,
+  FIRST_PAUSE,
   SharedState,
   SLOT_ANSWERED,
   SLOT_EXIT,
   SLOT_RUNNING,
-  THREAD_NONE,
-  THREAD_PAUSED,
-  THREAD_RUNNING,
   vcpuWords,
 } from './shared.ts';
 import { AdaptiveSpin } from './spin.ts';
@@ -76,8 +73,6 @@ class VcpuLoop {
 
   run(): void {
     const { words } = this.#shared;
-    const { command, threadState } = this.#vcpu;
-    Atomics.store(words, threadState, THREAD_RUNNING);
     while (this.#obey()) {
       const reason = this.#enter();
       switch (reason) {
@@ -94,23 +89,21 @@ class VcpuLoop {
           break;
         default:
           this.#exchange();
-          Atomics.store(words, command, COMMAND_STOP);
+          return;
       }
     }
-    Atomics.store(words, threadState, THREAD_NONE);
   }
 
   /** Carries out the owner's command; false to end. */
   #obey(): boolean {
     const { words } = this.#shared;
-    const { command, threadState } = this.#vcpu;
-    while (Atomics.load(words, command) === COMMAND_PAUSE) {
-      if (Atomics.exchange(words, threadState, THREAD_PAUSED) !== THREAD_PAUSED) this.#shared.wakeOwner();
-      Atomics.wait(words, command, COMMAND_PAUSE);
+    const { command, paused } = this.#vcpu;
+    for (;;) {
+      const wanted = Atomics.load(words, command);
+      if (wanted < FIRST_PAUSE) return wanted !== COMMAND_STOP;
+      if (Atomics.exchange(words, paused, wanted) !== wanted) this.#shared.wakeOwner();
+      Atomics.wait(words, command, wanted);
     }
-    if (Atomics.load(words, command) === COMMAND_STOP) return false;
-    Atomics.store(words, threadState, THREAD_RUNNING);
-    return true;
   }
 
   #enter(): number {
