@@ -1,6 +1,6 @@
 import { type Group, isCrypto } from './groups.ts';
 import { type Random } from './random.ts';
-import { lanes64 } from './values.ts';
+import { lanes64, relate } from './values.ts';
 
 /** Layout of a state: `struct state` of runner.c. */
 export const STATE_SIZE = 1040;
@@ -14,6 +14,7 @@ const STATE_MEMORY = 784;
 const MEMORY_ADDRESS = 0x10000000n;
 
 const INSTRUCTIONS_PER_STATE = 48;
+const INSTRUCTIONS_PER_RELATED_STATE = 12;
 
 /** FPCR.RMode, FZ, DN and AHP; half of all states have the reset value. */
 function fpcr(random: Random): number {
@@ -59,6 +60,7 @@ function batch(random: Random, group: Group, count: number): Uint8Array<ArrayBuf
   const view = new DataView(bytes.buffer);
   const kind = random.pick(group.kinds);
   for (let i = 0; i < 64; i++) view.setBigUint64(8 * i, lanes64(random, kind), true);
+  if (group.related) relate(random, kind, view);
   for (let i = 0; i < 16; i++) {
     view.setBigUint64(STATE_X + 8 * i, lanes64(random, random.pick(['i64', 'i32', kind])), true);
   }
@@ -78,8 +80,7 @@ function batch(random: Random, group: Group, count: number): Uint8Array<ArrayBuf
 /** At least `count` cases of a group. */
 export function casesOf(random: Random, group: Group, count: number): readonly Uint8Array<ArrayBuffer>[] {
   const batches: Uint8Array<ArrayBuffer>[] = [];
-  for (let done = 0; done < count; done += INSTRUCTIONS_PER_STATE) {
-    batches.push(batch(random, group, INSTRUCTIONS_PER_STATE));
-  }
+  const perState = group.related ? INSTRUCTIONS_PER_RELATED_STATE : INSTRUCTIONS_PER_STATE;
+  for (let done = 0; done < count; done += perState) batches.push(batch(random, group, perState));
   return batches;
 }

@@ -8,6 +8,8 @@ export type Group = {
   readonly kinds: readonly LaneKind[];
   /** Relative number of cases. */
   readonly weight: number;
+  /** V0 to V7 hold numbers that make exact results, ties and cancellations of each other. */
+  readonly related: boolean;
 };
 
 const INTEGERS: readonly LaneKind[] = ['i8', 'i16', 'i32', 'i64'];
@@ -15,7 +17,13 @@ const FLOATS: readonly LaneKind[] = ['f32', 'f64'];
 const CONVERTED: readonly LaneKind[] = ['f16', 'f32', 'f64', 'i32', 'i64'];
 
 /** `pattern`: 32 characters from the top bit, 0, 1 or x for anything; spaces are ignored. */
-function group(name: string, pattern: string, kinds: readonly LaneKind[], weight = 1): Group {
+function group(
+  name: string,
+  pattern: string,
+  kinds: readonly LaneKind[],
+  weight = 1,
+  related = false,
+): Group {
   const bits = pattern.replaceAll(' ', '');
   if (bits.length !== 32) throw new Error(`${name}: ${bits.length} bits`);
   return {
@@ -24,6 +32,7 @@ function group(name: string, pattern: string, kinds: readonly LaneKind[], weight
     value: parseInt(bits.replaceAll('x', '0'), 2),
     kinds,
     weight,
+    related,
   };
 }
 
@@ -49,7 +58,12 @@ export const GROUPS: readonly Group[] = [
   group('scalar three same, integer', '01x11110 xx1xxxxx xxxxx1xx xxxxxxxx', INTEGERS, 2),
   group('scalar three same, floating point', '01x11110 xx1xxxxx 11xxx1xx xxxxxxxx', FLOATS),
   group('scalar three different', '01x11110 xx1xxxxx xxxx00xx xxxxxxxx', INTEGERS),
-  group('scalar two-register miscellaneous', '01x11110 xx10000x xxxx10xx xxxxxxxx', [...INTEGERS, ...FLOATS], 3),
+  group(
+    'scalar two-register miscellaneous',
+    '01x11110 xx10000x xxxx10xx xxxxxxxx',
+    [...INTEGERS, ...FLOATS],
+    3,
+  ),
   group('scalar pairwise', '01x11110 xx11000x xxxx10xx xxxxxxxx', ['i64', ...FLOATS]),
   group('scalar copy', '01x11110 000xxxxx 0xxxx1xx xxxxxxxx', INTEGERS),
   group('scalar shift by immediate', '01x11111 0xxxxxxx xxxxx1xx xxxxxxxx', [...INTEGERS, ...FLOATS], 2),
@@ -66,6 +80,11 @@ export const GROUPS: readonly Group[] = [
   group('data processing, 2 source', '00011110 0x1xxxxx xxxx10xx xxxxxxxx', FLOATS, 4),
   group('conditional select', '00011110 xx1xxxxx xxxx11xx xxxxxxxx', FLOATS),
   group('data processing, 3 source', '00011111 0xxxxxxx xxxxxxxx xxxxxxxx', FLOATS, 4),
+  group('related operands, 2 source', '00011110 0x100xxx 00xx1000 xxx00xxx', FLOATS, 2, true),
+  group('related operands, 3 source', '00011111 0xx00xxx x00xxx00 xxx00xxx', FLOATS, 3, true),
+  group('related operands, square root', '00011110 0x100001 11000000 xxx00xxx', FLOATS, 1, true),
+  group('related operands, conversions', '00011110 0x10001x x1000000 xxx00xxx', FLOATS, 1, true),
+  group('related operands, vectors', '0xx01110 xx100xxx 11xxx100 xxx00xxx', FLOATS, 3, true),
   group('scalar floating-point space', 'xxx1111x xxxxxxxx xxxxxxxx xxxxxxxx', FLOATS, 2),
   group('load/store multiple structures', '0x001100 xxxxxxxx xxxxxxxx xxxxxxxx', ['i8'], 2),
   group('load/store single structure', '0x001101 xxxxxxxx xxxxxxxx xxxxxxxx', ['i8'], 2),

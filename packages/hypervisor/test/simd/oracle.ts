@@ -3,17 +3,29 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { webAssembly } from '../../src/wasm/webassembly.ts';
 import { RESULT_SIZE, STATE_SIZE } from './cases.ts';
 
 const FOLDER = fileURLToPath(new URL('.', import.meta.url));
 const COMPILER = 'aarch64-linux-gnu-gcc';
 const EMULATOR = 'qemu-aarch64-static';
-const COMPILER_FLAGS = ['-O1', '-static', '-nostdlib', '-ffreestanding', '-fno-builtin', '-mgeneral-regs-only'];
+const COMPILER_FLAGS = [
+  '-O1',
+  '-static',
+  '-nostdlib',
+  '-ffreestanding',
+  '-fno-builtin',
+  '-mgeneral-regs-only',
+];
 
 type EngineExports = {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: { readonly buffer: ArrayBuffer };
   readonly runGroup: (group: number, results: number) => void;
 };
+
+function isEngine(exports: Partial<Record<keyof EngineExports, unknown>>): exports is EngineExports {
+  return typeof exports.runGroup === 'function' && typeof exports.memory === 'object';
+}
 
 // Clear of the vCPU block and the guest memory of the test build.
 const GROUP_OFFSET = 0x300000;
@@ -29,15 +41,23 @@ export class Comparison {
   readonly #folder: string;
   readonly #engine: EngineExports;
 
-  constructor() {
+  private constructor(folder: string, engine: EngineExports) {
+    this.#folder = folder;
+    this.#engine = engine;
+  }
+
+  /** Compiles both sides. */
+  static async create(): Promise<Comparison> {
     required(COMPILER);
     required(EMULATOR);
-    this.#folder = mkdtempSync(join(tmpdir(), 'simd-'));
-    const engine = join(this.#folder, 'simd.wasm');
+    const folder = mkdtempSync(join(tmpdir(), 'simd-'));
+    const engine = join(folder, 'simd.wasm');
     execFileSync(process.execPath, [join(FOLDER, 'build.mjs'), engine], { stdio: 'inherit' });
-    execFileSync(COMPILER, [...COMPILER_FLAGS, join(FOLDER, 'runner.c'), '-o', join(this.#folder, 'runner')]);
-    const module = new WebAssembly.Module(readFileSync(engine));
-    this.#engine = new WebAssembly.Instance(module, {}).exports as unknown as EngineExports;
+    execFileSync(COMPILER, [...COMPILER_FLAGS, join(FOLDER, 'runner.c'), '-o', join(folder, 'runner')]);
+    const { compile, Instance } = webAssembly();
+    const { exports } = new Instance(await compile(readFileSync(engine)), {});
+    if (!isEngine(exports)) throw new Error('the test build does not export what the comparison needs');
+    return new Comparison(folder, exports);
   }
 
   close(): void {
@@ -46,13 +66,18 @@ export class Comparison {
 
   /** Results of the oracle, those of all batches one after the other. */
   expected(batches: readonly Uint8Array[]): Uint8Array {
-    const { stdout, status, error, signal } = spawnSync(EMULATOR, ['-cpu', 'cortex-a57', join(this.#folder, 'runner')], {
-      input: Buffer.concat(batches),
-      maxBuffer: 2 ** 30,
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    const { stdout, status, error, signal } = spawnSync(
+      EMULATOR,
+      ['-cpu', 'cortex-a57', join(this.#folder, 'runner')],
+      {
+        input: Buffer.concat(batches),
+        maxBuffer: 2 ** 30,
+        stdio: ['pipe', 'pipe', 'inherit'],
+      },
+    );
     if (error) throw error;
-    if (status !== 0) throw new Error(`the oracle ended with status ${String(status)}, signal ${String(signal)}`);
+    if (status !== 0)
+      throw new Error(`the oracle ended with status ${String(status)}, signal ${String(signal)}`);
     return stdout;
   }
 
@@ -78,7 +103,12 @@ function hex(view: DataView, at: number): string {
 }
 
 /** One line that says what an instruction read and what came of it. */
-export function describeCase(batch: Uint8Array, index: number, expected: Uint8Array, actual: Uint8Array): string {
+export function describeCase(
+  batch: Uint8Array,
+  index: number,
+  expected: Uint8Array,
+  actual: Uint8Array,
+): string {
   const view = new DataView(batch.buffer, batch.byteOffset);
   const insn = view.getUint32(STATE_SIZE + 4 * index, true);
   const v = (n: number): string => `v${n}=${hex(view, 16 * n + 8)}:${hex(view, 16 * n)}`;

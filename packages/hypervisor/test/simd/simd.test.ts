@@ -11,19 +11,19 @@ const ONLY = process.env['SIMD_GROUP'] ?? '';
 const SHOW = Number(process.env['SIMD_SHOW'] ?? 3);
 
 describe('Advanced SIMD and floating point, compared with QEMU', () => {
-  let comparison: Comparison;
-  beforeAll(() => {
-    comparison = new Comparison();
+  let comparison: Comparison | undefined;
+  beforeAll(async () => {
+    comparison = await Comparison.create();
   }, 120_000);
-  afterAll(() => comparison.close());
+  afterAll(() => comparison?.close());
 
   const groups = GROUPS.filter(({ name }) => name.includes(ONLY));
   it.each(groups.map((group) => [group.name, group] as const))(
     '%s: same registers, flags and allocation',
     (_, group) => {
       const batches = casesOf(new Random(SEED), group, CASES * group.weight);
-      const expected = comparison.expected(batches);
-      const actual = comparison.actual(batches);
+      const expected = comparison!.expected(batches);
+      const actual = comparison!.actual(batches);
       expect(expected.length).toBe(actual.length);
       const differences: string[] = [];
       let count = 0;
@@ -37,7 +37,8 @@ describe('Advanced SIMD and floating point, compared with QEMU', () => {
           if (differences.length < SHOW) differences.push(describeCase(batch, i, want, got));
         }
       }
-      if (count > 0) throw new Error(`${count} of ${actual.length / RESULT_SIZE} differ\n${differences.join('\n')}`);
+      if (count > 0)
+        throw new Error(`${count} of ${actual.length / RESULT_SIZE} differ\n${differences.join('\n')}`);
     },
     600_000,
   );

@@ -28,7 +28,7 @@ function fraction(random: Random, bits: number): bigint {
     case 4: {
       // Few significant bits: exact results and ties.
       const kept = BigInt(random.below(bits));
-      return (random64(random) & mask) & (mask << kept) & mask;
+      return random64(random) & mask & (mask << kept) & mask;
     }
     case 5:
       return random64(random) & mask & 0xffn;
@@ -113,8 +113,52 @@ export function lanes64(random: Random, kind: LaneKind): bigint {
   let value = 0n;
   for (let at = 0; at < 64; at += width) {
     const lane =
-      kind === 'f16' || kind === 'f32' || kind === 'f64' ? float(random, FORMATS[kind]) : integer(random, width);
+      kind === 'f16' || kind === 'f32' || kind === 'f64'
+        ? float(random, FORMATS[kind])
+        : integer(random, width);
     value |= lane << BigInt(at);
   }
   return value;
+}
+
+/**
+ * Fills V0 to V7 lane by lane with x, y, and numbers near x * y, x + y, x * x, 1 / x and so on, some exact and some a
+ * few units in the last place off.
+ */
+export function relate(random: Random, kind: LaneKind, view: DataView): void {
+  const single = kind === 'f32';
+  const round = single ? Math.fround : (value: number): number => value;
+  const bytes = single ? 4 : 8;
+  const scratch = new DataView(new ArrayBuffer(8));
+  const number = (): number => {
+    scratch.setBigUint64(0, lanes64(random, kind), true);
+    const value = single ? scratch.getFloat32(0, true) : scratch.getFloat64(0, true);
+    // Few significant bits make products and squares exact.
+    return random.below(3) === 0 ? value : Math.fround(random.below(1 << 12)) * 2 ** (random.below(80) - 40);
+  };
+  const write = (register: number, lane: number, value: number): void => {
+    const at = 16 * register + bytes * lane;
+    if (single) view.setFloat32(at, value, true);
+    else view.setFloat64(at, value, true);
+    if (random.below(2) === 0 && Number.isFinite(value) && value !== 0) {
+      const low = view.getUint32(at, true);
+      view.setUint32(at, (low + random.below(5) - 2) >>> 0, true);
+    }
+  };
+  for (let lane = 0; lane < 16 / bytes; lane++) {
+    const x = number();
+    const y = number();
+    const product = round(x * y);
+    const values = [
+      x,
+      y,
+      product,
+      -product,
+      round(x * x),
+      round(x + y),
+      round(-x * 2 ** (random.below(60) - 30)),
+      round(1 / y),
+    ];
+    values.forEach((value, register) => write(register, lane, value));
+  }
 }
