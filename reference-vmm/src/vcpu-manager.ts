@@ -17,6 +17,14 @@ export class VcpuManager {
     await Promise.all(this.vcpus.map((vcpu) => vcpu.start(handler)));
   }
 
+  /** Instructions executed so far, by the vCPUs whose hypervisor counts them. */
+  instructionCount(): number {
+    return this.vcpus.reduce(
+      (sum, vcpu) => sum + (countsInstructions(vcpu) ? vcpu.instructionCount() : 0),
+      0,
+    );
+  }
+
   async pause(): Promise<void> {
     await Promise.all(this.vcpus.map((vcpu) => vcpu.pause()));
   }
@@ -28,4 +36,8 @@ export class VcpuManager {
   async stop(): Promise<void> {
     await Promise.all(this.vcpus.map((vcpu) => vcpu.stop()));
   }
+}
+
+function countsInstructions(vcpu: Aarch64Vcpu): vcpu is Aarch64Vcpu & { instructionCount(): number } {
+  return 'instructionCount' in vcpu;
 }

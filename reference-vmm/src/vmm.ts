@@ -1,5 +1,4 @@
 import type { Aarch64Hypervisor, Aarch64Vcpu, Vm } from '@vmm/hypervisor';
-import type { WasmVcpu } from '@vmm/hypervisor/wasm';
 import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Boot, bootFiles } from './boot.ts';
@@ -60,6 +59,8 @@ export class Vmm implements AsyncDisposable {
   readonly #directory: RuntimeDirectory;
   #state: VmmState = 'created';
   #ended: VcpuEnd | undefined;
+  /** Kept for when the vCPUs are gone. */
+  #instructions: number | undefined;
   #panic: string | undefined;
   #panicTimer: NodeJS.Timeout | undefined;
   #settle: (reason: StopReason) => void = () => undefined;
@@ -141,7 +142,7 @@ export class Vmm implements AsyncDisposable {
 
   /** Guest instructions executed so far, where the hypervisor counts them; else 0. */
   instructionCount(): number {
-    return this.#vcpus.vcpus.reduce((sum, vcpu) => sum + (hasCounter(vcpu) ? vcpu.instructionCount() : 0), 0);
+    return this.#instructions ?? this.#vcpus.instructionCount();
   }
 
   /**
@@ -168,6 +169,7 @@ export class Vmm implements AsyncDisposable {
   async stop(): Promise<void> {
     if (this.#state === 'created') {
       this.#state = 'stopped';
+      await this.#devices.finish();
       await this.#release();
       this.#settle({ kind: 'stopped' });
       return;
@@ -226,12 +228,9 @@ export class Vmm implements AsyncDisposable {
   }
 
   async #release(): Promise<void> {
+    this.#instructions = this.#vcpus.instructionCount();
     await this.#vm[Symbol.asyncDispose]();
     this.#devices[Symbol.dispose]();
     this.#directory[Symbol.dispose]();
   }
-}
-
-function hasCounter(vcpu: Aarch64Vcpu): vcpu is WasmVcpu {
-  return 'instructionCount' in vcpu;
 }

@@ -36,3 +36,5 @@ try {
     process.exitCode = EXIT_VMM;
   }
 }
+// What an ended run left unfinished, such as a download, must not keep the process.
+process.exit();

@@ -52,6 +52,8 @@ export async function prepareGuest(progress: Progress): Promise<Guest> {
   if (!existsSync(join(directory, 'manifest.json'))) {
     mkdirSync(cache, { recursive: true });
     const work = mkdtempSync(join(cache, 'fetch-'));
+    const clean = (): void => rmSync(work, { recursive: true, force: true });
+    process.once('exit', clean);
     try {
       await fetchGuest(join(cache, 'apt-arm64'), work, progress);
       rmSync(directory, { recursive: true, force: true });
@@ -62,7 +64,8 @@ export async function prepareGuest(progress: Progress): Promise<Guest> {
         if (!existsSync(join(directory, 'manifest.json'))) throw error;
       }
     } finally {
-      rmSync(work, { recursive: true, force: true });
+      process.off('exit', clean);
+      clean();
     }
   }
   const manifest: unknown = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8'));

@@ -47,7 +47,10 @@ export function registerRun(program: Command): void {
     .option('-d, --disk <file[,ro]>', 'raw disk image; may be given several times', collect, [])
     .option('-p, --cmdline <text>', `kernel command line (default: "${DEFAULT_CMDLINE}")`)
     .option('--timeout <duration>', 'end the VM after 30, 30s, 500ms, 5m …')
-    .option('--debug', 'report undefined instructions and unclaimed accesses on standard error')
+    .option(
+      '--debug',
+      'report kernel messages, undefined instructions and unclaimed accesses on standard error',
+    )
     .addHelpText('after', EXAMPLES)
     .action(async (command: string[], options: RunOptions) => {
       process.exitCode = await run(command, options);
@@ -72,7 +75,7 @@ async function run(command: readonly string[], options: RunOptions): Promise<num
   if (timeout !== undefined) ending.after(timeout, options.timeout ?? '');
   try {
     await using vm = await ending.race(builder.build());
-    return await drive(vm, command.length > 0, ending);
+    return await drive(vm, command.length > 0, options.debug === true, ending);
   } catch (error) {
     if (error === ending.cause) return ending.code;
     say(describeError(error));
@@ -140,11 +143,39 @@ class Ending {
   }
 }
 
-async function drive(vm: Vmm, hasCommand: boolean, ending: Ending): Promise<number> {
+const KERNEL_LOG_LIMIT = 256 * 1024;
+
+/** What the guest's kernel says while a command runs: told when it matters, or at once for debugging. */
+class KernelLog {
+  readonly #live: boolean;
+  #chunks: Uint8Array[] = [];
+  #size = 0;
+
+  constructor(live: boolean) {
+    this.#live = live;
+  }
+
+  push(bytes: Uint8Array): void {
+    if (this.#live) {
+      process.stderr.write(bytes);
+      return;
+    }
+    this.#chunks.push(bytes);
+    this.#size += bytes.length;
+    while (this.#size > KERNEL_LOG_LIMIT) this.#size -= this.#chunks.shift()!.length;
+  }
+
+  print(): void {
+    for (const chunk of this.#chunks) process.stderr.write(chunk);
+    this.#chunks = [];
+  }
+}
+
+async function drive(vm: Vmm, hasCommand: boolean, debug: boolean, ending: Ending): Promise<number> {
   if (vm.streams !== undefined && hasCommand) {
     const { stdin, stdout, stderr } = vm.streams;
-    // What the kernel says while a command runs is not the command's output.
-    vm.console.on('data', (bytes: Uint8Array) => process.stderr.write(bytes));
+    const kernelLog = new KernelLog(debug);
+    vm.console.on('data', (bytes: Uint8Array) => kernelLog.push(bytes));
     const output = Promise.all([
       pipeline(stdout, process.stdout, { end: false }),
       pipeline(stderr, process.stderr, { end: false }),
@@ -159,6 +190,7 @@ async function drive(vm: Vmm, hasCommand: boolean, ending: Ending): Promise<numb
     const reason = await ending.race(vm.stopped);
     await ending.race(output);
     process.stdin.destroy();
+    if (reason.kind === 'panic' || reason.kind === 'failed') kernelLog.print();
     return conclude(reason);
   }
   return conclude(await interact(vm, ending));
