@@ -1,7 +1,7 @@
 import { IrqChipError } from './errors.ts';
 import { SGI_COUNT, type GicV2Core } from './gicv2-core.ts';
 import { CTLR_ENABLE_GRP, CTLR_MASK, MIN_ABPR, MIN_BPR, PRIORITY_MASK } from './gicv2-registers.ts';
-import type { IrqChipState } from './irq-chip.ts';
+import { SPI_BASE, type IrqChipState } from './irq-chip.ts';
 
 const STATE_VERSION = 1;
 export const GICV2_MODEL = 'gicv2';
@@ -99,13 +99,18 @@ export function restoreGicV2(gic: GicV2Core, state: unknown): void {
 /** The array of a field, once: what it came from may change. */
 function copyOf(gic: GicV2Core, field: ArrayField, value: unknown): Uint32Array | Uint8Array {
   const own = gic[field];
-  const same =
-    own instanceof Uint32Array
-      ? value instanceof Uint32Array && value.length === own.length
-      : value instanceof Uint8Array && value.length === own.length;
-  if (!same)
-    throw invalid(`'${field}' is not an array of ${own.length} ${own.BYTES_PER_ELEMENT}-byte values`);
-  return (value as Uint32Array | Uint8Array).slice();
+  // By its tag: a copy may come from another realm, where instanceof fails.
+  if (
+    !ArrayBuffer.isView(value) ||
+    Object.prototype.toString.call(value) !== `[object ${own[Symbol.toStringTag]}]`
+  ) {
+    throw invalid(`'${field}' is no ${own[Symbol.toStringTag]}`);
+  }
+  const copy = own.slice();
+  const given = value as Uint32Array | Uint8Array;
+  if (given.length !== own.length) throw invalid(`'${field}' has ${given.length} values, not ${own.length}`);
+  copy.set(given);
+  return copy;
 }
 
 function checkValues(gic: GicV2Core, field: ArrayField, values: Uint32Array | Uint8Array): void {
@@ -125,6 +130,8 @@ function checkValues(gic: GicV2Core, field: ArrayField, values: Uint32Array | Ui
       case 'priorityMask':
         return (value & ~PRIORITY_MASK) !== 0;
       case 'targets':
+        if (index < SPI_BASE) return value !== 0;
+        return gic.cpus === 1 ? value !== 1 : (value & ~cpuMask) !== 0;
       case 'sgiSources':
         return (value & ~cpuMask) !== 0;
       case 'interfaceControl':

@@ -59,12 +59,16 @@ export class StateReader {
   /** A copy of at most `length` bytes. */
   bytes(field: string, length: number): Uint8Array {
     const value = this.#fields[field];
-    if (!(value instanceof Uint8Array) || value.length > length)
-      throw this.#invalid(field, `at most ${length} bytes`);
+    if (!isUint8Array(value) || value.length > length) throw this.#invalid(field, `at most ${length} bytes`);
     return Uint8Array.from(value);
   }
 
   #invalid(field: string, expected: string): VmSuperioError {
     return new VmSuperioError('INVALID_STATE', `'${field}' in the state of ${this.#what} is not ${expected}`);
   }
+}
+
+/** By its tag: a copy may come from another realm, where instanceof fails. */
+function isUint8Array(value: unknown): value is Uint8Array {
+  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
 }
