@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { MockMmioDriver } from '../mock/index.ts';
 import type { MockMmioDriverOptions } from '../mock/index.ts';
 import { FeatureSet } from '../features.ts';
@@ -228,6 +229,32 @@ describe('console input', () => {
     driver.kick(0);
     expect(driver.rings[0]!.collect().map((used) => used.length)).toEqual([0, 1]);
   });
+});
+
+it('gives the guest what was written, whatever the sizes of writes and buffers', () => {
+  const sizes = fc.array(fc.oneof(fc.nat(20), fc.nat(9000)), { maxLength: 12 });
+  fc.assert(
+    fc.property(sizes, sizes, (writes, buffers) => {
+      const { device, driver } = plain();
+      driver.start();
+      const sent: number[] = [];
+      const got: number[] = [];
+      for (let step = 0; step < Math.max(writes.length, buffers.length); step++) {
+        const bytes = Uint8Array.from({ length: writes[step] ?? 0 }, (_, index) => (index + step) & 0xff);
+        sent.push(...bytes);
+        device.console.write(bytes);
+        const room = buffers[step];
+        if (room !== undefined) driver.rings[0]!.add([{ writable: room + 1 }]);
+        driver.kick(0);
+        for (const { written } of driver.rings[0]!.collect()) got.push(...written);
+      }
+      expect(device.console.bufferedBytes).toBe(sent.length - got.length);
+      expect(got.every((byte, at) => byte === sent[at])).toBe(true);
+      // Input waits only when there is no buffer for it.
+      if (device.console.bufferedBytes > 0) expect(driver.rings[0]!.pendingChains).toBe(0);
+      expect(device.console.statistics.inputBytes).toBe(got.length);
+    }),
+  );
 });
 
 describe('console size, VIRTIO 1.3 §5.3.4', () => {

@@ -64,9 +64,8 @@ export function drainOutput(context: ActivateContext, port: Port): void {
         reader.read(chunk);
         bytes -= chunk.length;
         port.outputDone += chunk.length;
-        emit(context, port, chunk);
-        // The sink may have reset the device or the queue.
-        if (port.outputChain !== chain) return;
+        // The sink may have reset or paused the device.
+        if (!emit(context, port, chunk) || port.outputChain !== chain) return;
       }
       if (reader.remaining > 0) break;
       port.outputChain = undefined;
@@ -92,19 +91,22 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }
 
-function emit(context: ActivateContext, port: Port, bytes: Uint8Array): void {
+/** @returns false when the sink failed */
+function emit(context: ActivateContext, port: Port, bytes: Uint8Array): boolean {
   port.outputBytes += bytes.length;
   try {
     const answer = port.onOutput?.(bytes);
-    if (answer !== false && !isThenable(answer)) return;
+    if (answer === false) port.outputPaused = true;
+    if (!isThenable(answer)) return true;
     port.outputPaused = true;
-    if (answer === false) return;
     answer.then(
       () => port.resumeOutput(),
       (cause: unknown) => context.interrupt.needsReset(`the sink of port ${port.id} rejected`, cause),
     );
+    return true;
   } catch (cause) {
     context.interrupt.needsReset(`the sink of port ${port.id} threw`, cause);
+    return false;
   }
 }
 
