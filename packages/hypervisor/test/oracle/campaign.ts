@@ -4,7 +4,7 @@ import type { EngineRunner } from './engine.ts';
 import { Generator, type Sequence } from './generator.ts';
 import { runOracle } from './oracle.ts';
 import { report, shrink } from './shrink.ts';
-import { CODE_BASE, PC, type Outcome } from './state.ts';
+import { addressOf, PC, type Outcome } from './state.ts';
 
 /** Sequences that are handed to the oracle at once. */
 const BATCH = 1000;
@@ -58,22 +58,25 @@ export function campaign(
   return { sequences, instructions, executed, reports };
 }
 
-function countExecuted(executed: Map<Encoding, number>, { rows }: Sequence, outcome: Outcome): void {
-  const reached = Number(outcome.state[PC]) / 4 - CODE_BASE / 4;
-  rows.forEach(({ row, certain }, i) => {
+function countExecuted(executed: Map<Encoding, number>, sequence: Sequence, outcome: Outcome): void {
+  const reached = wordAt(sequence, outcome);
+  sequence.rows.forEach(({ row, certain }, i) => {
     if (certain && i < reached) executed.set(row, (executed.get(row) ?? 0) + 1);
   });
 }
 
 /** A sequence must run to its end, or to its fault, on the oracle. */
-function misbehaves(
-  { case: { words }, ending: wanted, rows }: Sequence,
-  outcome: Outcome,
-): string | undefined {
-  const { ending, state } = outcome;
+function misbehaves(sequence: Sequence, outcome: Outcome): string | undefined {
+  const { ending: wanted, rows } = sequence;
+  const { ending } = outcome;
+  const { length } = sequence.case.words;
   const jump = wanted !== 'break' && rows.at(-1)?.row.group === 'branch';
-  const at = (Number(state[PC]) - CODE_BASE) / 4;
-  const expected = wanted === 'break' ? words.length : words.length - 1;
-  if (ending === wanted && (jump || at === expected)) return undefined;
-  return `it ended with ${ending} instead of ${wanted} at instruction ${at} of ${words.length}`;
+  const at = wordAt(sequence, outcome);
+  if (ending === wanted && (jump || at === (wanted === 'break' ? length : length - 1))) return undefined;
+  return `it ended with ${ending} instead of ${wanted} at instruction ${at} of ${length}`;
+}
+
+/** Index of the word that PC is at. */
+function wordAt(sequence: Sequence, { state }: Outcome): number {
+  return (Number(state[PC]) - addressOf(sequence.case, 0)) / 4;
 }

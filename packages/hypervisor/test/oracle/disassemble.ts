@@ -10,15 +10,15 @@ export interface Disassembled {
   readonly text: string;
 }
 
-/** Disassembles words as if they stood from CODE_BASE on. */
-export function disassemble(words: readonly number[]): Disassembled[] {
+/** Disassembles words that stand at an address. */
+export function disassemble(words: readonly number[], address: number = CODE_BASE): Disassembled[] {
   const folder = mkdtempSync(join(tmpdir(), 'vmm-oracle-'));
   try {
     const file = join(folder, 'words.bin');
     writeFileSync(file, new Uint8Array(new Uint32Array(words).buffer));
     const { stdout, error } = spawnSync(
       'aarch64-linux-gnu-objdump',
-      ['-D', '-z', '-b', 'binary', '-m', 'aarch64', `--adjust-vma=${CODE_BASE}`, file],
+      ['-D', '-z', '-b', 'binary', '-m', 'aarch64', `--adjust-vma=${address}`, file],
       { encoding: 'utf8', maxBuffer: 2 ** 30 },
     );
     if (error)

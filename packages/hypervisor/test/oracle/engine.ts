@@ -3,12 +3,12 @@ import { webAssembly, type WasmModule } from '../../src/wasm/webassembly.ts';
 import {
   BRK,
   CODE_BASE,
+  CODE_WORDS,
   DATA_BASE,
   DATA_WORDS,
   fillWindow,
   FPCR,
   FPSR,
-  MAX_WORDS,
   newState,
   NZCV,
   PC,
@@ -64,6 +64,7 @@ const TPIDR_EL1 = sysreg(3, 0, 13, 0, 4);
 /** Bits of SCTLR_EL1: MMU, caches, DZE, UCT, nTWI, nTWE and UCI (what Linux allows to user mode), and RES1. */
 const SCTLR = 0x30d0_0800n | 0x0401_d005n;
 /** 48-bit low addresses, top byte ignored, 4 KiB granule, 40-bit physical; TTBR1 off. */
+const SCTLR_SA0 = 1n << 4n;
 const TCR = (2n << 32n) | (1n << 37n) | (1n << 23n) | (0x3500n | 16n) | (16n << 16n);
 const CPACR = 3n << 20n;
 /** Attribute 0 normal write-back, 1 device-nGnRE. */
@@ -74,7 +75,7 @@ const RAM = 0x8000_0000;
 const RAM_SIZE = 0x10_0000;
 const TABLE_PAGES = [0x3000, 0x9000, 0x5000, 0x7000] as const;
 const VECTOR_PAGE = 0x1_1000;
-const CODE_PAGE = 0x2_3000;
+const CODE_PAGES = [0x2_3000, 0x1_5000] as const;
 const DATA_PAGES = [0x4_4000, 0x1_8000, 0x6_1000, 0x3_f000] as const;
 /** Virtual pages of EL1: vectors, and a device page whose stores leave the engine. */
 const VECTORS = 0x1010_0000;
@@ -109,6 +110,9 @@ export class EngineRunner {
   private readonly view: DataView;
   private readonly bytes: Uint8Array;
   private readonly ram: number;
+  private readonly interrupted: number;
+  /** Where the words of the case before are. */
+  private code: readonly [from: number, count: number] = [0, 0];
   private readonly initial = new Uint32Array(DATA_WORDS * 2);
   /** Words that raised Undefined, as the engine told its host. */
   readonly undefined: number[] = [];
@@ -148,6 +152,7 @@ export class EngineRunner {
       return Number(global.value) >>> 0;
     };
     this.ram = this.layout('RAM_BASE');
+    this.interrupted = this.layout('EXIT_INTERRUPTED');
     if (this.ram + RAM_SIZE > memory.buffer.byteLength)
       throw new Error('MEMORY_PAGES is too small for the engine');
     this.view = new DataView(memory.buffer);
@@ -159,7 +164,9 @@ export class EngineRunner {
 
   run(given: Case): Outcome {
     this.enter(given);
-    const reason = this.functions.run(0, 0);
+    let reason: number;
+    do reason = this.functions.run(0, given.mode.budget);
+    while (reason === this.interrupted);
     if (reason !== this.layout('EXIT_MMIO'))
       throw new Error(`the engine left with ${reason} instead of a report`);
     return this.leave();
@@ -204,7 +211,10 @@ export class EngineRunner {
     entry(l2, CODE_BASE >>> 21, next(l3));
     const page = (virtual: number, physical: number, attributes: bigint): void =>
       entry(l3, (virtual >>> 12) & 511, BigInt(physical) | PAGE_DESCRIPTOR | attributes);
-    page(CODE_BASE, RAM + CODE_PAGE, AP_EL0_RW | PXN | INNER_SHAREABLE);
+    CODE_PAGES.forEach((physical, i) =>
+      page(CODE_BASE + i * 0x1000, RAM + physical, AP_EL0_RW | PXN | INNER_SHAREABLE),
+    );
+    for (let i = 0; i < CODE_WORDS; i++) this.setCode(i, BRK);
     DATA_PAGES.forEach((physical, i) =>
       page(DATA_BASE + i * 0x1000, RAM + physical, AP_EL0_RW | PXN | UXN | INNER_SHAREABLE),
     );
@@ -234,8 +244,13 @@ export class EngineRunner {
       throw new Error(`the engine has no system register ${encoding.toString(16)}`);
   }
 
-  private enter({ words, state, dataSeed, patches }: Case): void {
-    const { functions, view, ram } = this;
+  private setCode(index: number, word: number): void {
+    const page = CODE_PAGES[index >> 10] ?? 0;
+    this.view.setUint32(this.ram + page + (index & 1023) * 4, word, true);
+  }
+
+  private enter({ words, origin, state, dataSeed, patches, mode }: Case): void {
+    const { functions, ram } = this;
     fillWindow(dataSeed, this.initial);
     for (const [index, value] of patches) {
       this.initial[2 * index] = Number(value & 0xffff_ffffn);
@@ -245,7 +260,13 @@ export class EngineRunner {
     DATA_PAGES.forEach((page, i) =>
       this.bytes.set(initial.subarray(i * 0x1000, (i + 1) * 0x1000), ram + page),
     );
-    for (let i = 0; i < MAX_WORDS; i++) view.setUint32(ram + CODE_PAGE + i * 4, words[i] ?? BRK, true);
+    const [from, count] = this.code;
+    for (let i = 0; i < count; i++) this.setCode(from + i, BRK);
+    words.forEach((word, i) => {
+      this.setCode(origin + i, word);
+    });
+    this.code = [origin, words.length];
+    this.system(SCTLR_EL1, mode.stackCheck ? SCTLR | SCTLR_SA0 : SCTLR);
     const at = (index: number): bigint => state[index] ?? 0n;
     // X0 is busy with the report; the vector takes the new one from TPIDR_EL1.
     this.system(TPIDR_EL1, at(0));

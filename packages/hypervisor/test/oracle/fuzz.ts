@@ -38,7 +38,14 @@ export function* probes(table: readonly Encoding[], seed: number): Generator<Pro
     yield {
       word,
       comparison: kind === 'registers' ? 'state' : 'allocation',
-      case: { words: [word], state, dataSeed: 1, patches: new Map() },
+      case: {
+        words: [word],
+        origin: 0,
+        state,
+        dataSeed: 1,
+        patches: new Map(),
+        mode: { stackCheck: false, budget: 0 },
+      },
     };
   }
 }

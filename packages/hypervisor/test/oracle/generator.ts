@@ -23,7 +23,7 @@ import {
   somewhere,
   VECTOR_DESTINATIONS,
 } from './registers.ts';
-import { CODE_BASE, SP, type Case, type Ending } from './state.ts';
+import { CODE_BASE, SP, type Case, type Ending, type Mode } from './state.ts';
 
 /** Which groups a sequence draws from. */
 const PROFILES: Readonly<Record<string, readonly Group[]>> = {
@@ -38,6 +38,8 @@ const PROFILES: Readonly<Record<string, readonly Group[]>> = {
 const MAX_ATTEMPTS = 60;
 /** Items (of mostly one word) of a sequence. */
 const LENGTH = 20;
+/** Words of a page of code. */
+const PAGE_WORDS = 1024;
 /** Share of sequences that end in a fault, a misaligned access or a jump to nowhere. */
 const EXCEPTIONAL = 0.06;
 /** Share of items that replace an instruction before it is executed. */
@@ -99,11 +101,22 @@ export class Generator {
     this.items = [];
     this.known = new Map();
     this.skipTo = 0;
-    this.address = CODE_BASE;
-    const state = initialState(random);
+    // Every other sequence runs from one page into the next.
+    const origin = this.count % 2 === 0 ? 0 : PAGE_WORDS - random.below(LENGTH);
+    this.address = CODE_BASE + origin * 4;
+    const state = initialState(random, this.address);
     for (const base of [...BASES, ...ALIGNED]) {
       const at = Number(state[base]);
       this.known.set(base, [at, at]);
+    }
+    const mode: Mode = {
+      stackCheck: random.chance(0.3),
+      budget: random.chance(0.3) ? 1 + random.below(8) : 0,
+    };
+    if (mode.stackCheck) {
+      // Accesses by a misaligned SP would fault on the engine, and not on the oracle.
+      this.known.delete(SP);
+      state[SP] = random.chance(0.8) ? random.u64() : (state[SP] ?? 0n);
     }
     while (this.items.length < LENGTH) {
       if (random.chance(PATCHING)) this.addPatch();
@@ -120,7 +133,7 @@ export class Generator {
     return {
       index: this.count++,
       profile,
-      case: { words, state, dataSeed: random.u32(), patches: new Map() },
+      case: { words, origin, state, dataSeed: random.u32(), patches: new Map(), mode },
       rows,
       ending,
     };

@@ -77,10 +77,11 @@ function serialize(cases: readonly Case[]): Uint8Array {
   const view = new DataView(bytes.buffer);
   bytes.set(new Uint8Array(FILL_TABLE.buffer));
   let at = FILL_TABLE.byteLength;
-  for (const { words, state, dataSeed, patches } of cases) {
+  for (const { words, origin, state, dataSeed, patches } of cases) {
     view.setUint32(at, words.length, true);
     view.setUint32(at + 4, dataSeed, true);
     view.setUint32(at + 8, patches.size, true);
+    view.setUint32(at + 12, origin, true);
     at += 16;
     bytes.set(new Uint8Array(state.buffer), at);
     at += STATE_WORDS * 8;

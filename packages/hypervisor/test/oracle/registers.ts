@@ -1,18 +1,5 @@
 import type { Random } from './random.ts';
-import {
-  CODE_BASE,
-  DATA_BASE,
-  DATA_SIZE,
-  FPCR,
-  FPSR,
-  NZCV,
-  newState,
-  PC,
-  SP,
-  TPIDR,
-  V,
-  type State,
-} from './state.ts';
+import { DATA_BASE, DATA_SIZE, FPCR, FPSR, NZCV, newState, PC, SP, TPIDR, V, type State } from './state.ts';
 import { interesting, interestingVector } from './values.ts';
 
 /** What the general registers are used for, so that values flow and addresses stay inside the window. */
@@ -56,7 +43,7 @@ export function somewhere(random: Random): number {
 }
 
 /** What a sequence starts from. Bases point into the window. */
-export function initialState(random: Random): State {
+export function initialState(random: Random, pc: number): State {
   const state = newState();
   for (let i = 0; i < 31; i++) state[i] = interesting(random);
   for (const base of [...BASES, ...ALIGNED]) {
@@ -66,7 +53,7 @@ export function initialState(random: Random): State {
   INDICES.forEach((register, i) => (state[register] = INDEX_VALUES[i] ?? 0n));
   state[FPCR_SOURCE] = BigInt(random.u32() & FPCR_BITS);
   state[FPSR_SOURCE] = BigInt(random.u32() & FPSR_BITS);
-  state[PC] = BigInt(CODE_BASE);
+  state[PC] = BigInt(pc);
   state[NZCV] = BigInt(random.below(16)) << 28n;
   state[FPCR] = random.chance(0.5) ? 0n : BigInt(random.u32() & FPCR_BITS);
   state[FPSR] = random.chance(0.7) ? 0n : BigInt(random.u32() & FPSR_BITS);

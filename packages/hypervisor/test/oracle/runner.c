@@ -10,12 +10,11 @@ typedef unsigned int u32;
 typedef unsigned long u64;
 
 #define CODE_BASE 0x10000000UL
-#define CODE_SIZE 0x1000UL
+#define CODE_SIZE 0x2000UL
 #define DATA_BASE 0x10010000UL
 #define DATA_SIZE 0x4000UL
 #define DATA_WORDS (DATA_SIZE / 8)
 #define FILL_TABLE 64
-#define MAX_WORDS 512
 
 #define BRK 0xd4200000U
 
@@ -32,7 +31,7 @@ struct state {
 };
 
 struct case_header {
-  u32 words, data_seed, patches, reserved;
+  u32 words, data_seed, patches, origin;
 };
 
 struct patch {
@@ -212,17 +211,34 @@ static void report(int signal, const struct siginfo *info, struct context *conte
   }
 }
 
+/* The words of the case before; everything else in the code pages is BRK. */
+static u32 code_from, code_words;
+
+static void synchronize(u32 from, u32 words)
+{
+  u64 at = (CODE_BASE + from * 4UL) & ~63UL;
+  for (; at < CODE_BASE + (from + words) * 4UL; at += 64)
+    __asm__ volatile("dc cvau, %0\n dsb ish\n ic ivau, %0" : : "r"(at) : "memory");
+  __asm__ volatile("dsb ish\n isb" : : : "memory");
+}
+
+static void clear(u32 from, u32 words)
+{
+  for (u32 i = 0; i < words; i++)
+    ((u32 *)CODE_BASE)[from + i] = BRK;
+  synchronize(from, words);
+}
+
 static void load(struct context *context)
 {
   struct case_header header;
   struct state state;
-  u32 *code = (u32 *)CODE_BASE;
   struct fpsimd *fp = fpsimd_of(context);
   if (!get(&header, sizeof header)) {
     flush();
     leave(0);
   }
-  if (header.words > MAX_WORDS || header.patches > DATA_WORDS)
+  if (header.origin > CODE_SIZE / 4 || header.words > CODE_SIZE / 4 - header.origin || header.patches > DATA_WORDS)
     leave(7);
   need(&state, sizeof state);
   fill(header.data_seed);
@@ -233,12 +249,11 @@ static void load(struct context *context)
       leave(7);
     ((u64 *)DATA_BASE)[patch.index] = initial[patch.index] = patch.value;
   }
-  need(code, header.words * 4);
-  for (u32 i = header.words; i < MAX_WORDS; i++)
-    code[i] = BRK;
-  for (u64 i = 0; i < MAX_WORDS * 4; i += 64)
-    __asm__ volatile("dc cvau, %0\n ic ivau, %0" : : "r"(CODE_BASE + i) : "memory");
-  __asm__ volatile("dsb ish\n isb" : : : "memory");
+  clear(code_from, code_words);
+  code_from = header.origin;
+  code_words = header.words;
+  need((u32 *)CODE_BASE + code_from, code_words * 4);
+  synchronize(code_from, code_words);
   for (int i = 0; i < 31; i++)
     context->x[i] = state.x[i];
   context->sp = state.sp;
@@ -305,6 +320,7 @@ void start(void)
   call(SYS_sigaltstack, (long)&stack, 0, 0, 0, 0, 0);
   for (u64 i = 0; i < sizeof signals / sizeof signals[0]; i++)
     call(SYS_rt_sigaction, signals[i], (long)&action, 0, 8, 0, 0);
+  clear(0, CODE_SIZE / 4);
   need(fill_table, sizeof fill_table);
   __asm__ volatile("brk #0");
 }

@@ -2,7 +2,7 @@ import { compare, hex, type Difference } from './compare.ts';
 import { disassemble } from './disassemble.ts';
 import type { EngineRunner } from './engine.ts';
 import { runOracle } from './oracle.ts';
-import { CODE_BASE, DATA_BASE, FPCR, FPSR, nameOf, NZCV, PC, SP, V, type Case } from './state.ts';
+import { addressOf, DATA_BASE, FPCR, FPSR, nameOf, NZCV, PC, SP, V, type Case } from './state.ts';
 
 const NOP = 0xd503201f;
 
@@ -26,7 +26,7 @@ export function shrink(engine: EngineRunner, failing: Case): Shrunk {
   }
   let current: Case = prefixes[at] ?? failing;
   const before = at === 0 ? undefined : outcomes[at - 1];
-  if (before?.ending === 'break' && before.state[PC] === BigInt(CODE_BASE + at * 4)) {
+  if (before?.ending === 'break' && before.state[PC] === BigInt(addressOf(failing, at))) {
     const alone: Case = {
       ...current,
       words: current.words.map((word, i) => (i === at ? word : NOP)),
@@ -51,11 +51,13 @@ function judge(engine: EngineRunner, given: Case): Shrunk {
 
 /** A report to reproduce and to understand a failure with. */
 export function report(title: string, { case: given, differences }: Shrunk): string {
-  const listing = disassemble(given.words);
+  const listing = disassemble(given.words, addressOf(given, 0));
   const lines = [title];
   given.words.forEach((word, i) => {
     if (word !== NOP)
-      lines.push(`  ${address(i)}: ${word.toString(16).padStart(8, '0')}  ${listing[i]?.text ?? ''}`);
+      lines.push(
+        `  ${addressOf(given, i).toString(16)}: ${word.toString(16).padStart(8, '0')}  ${listing[i]?.text ?? ''}`,
+      );
   });
   lines.push('  from:');
   const text = listing.map((line) => line.text).join(' ');
@@ -71,12 +73,10 @@ export function report(title: string, { case: given, differences }: Shrunk): str
   lines.push(
     `    start = ${hex(given.state[PC])}, window at 0x${DATA_BASE.toString(16)}, data seed ${given.dataSeed}`,
   );
+  const { stackCheck, budget } = given.mode;
+  lines.push(`    SP alignment check ${stackCheck ? 'on' : 'off'}, budget ${budget}`);
   lines.push('  differs:');
   for (const { what, oracle, engine } of differences)
     lines.push(`    ${what}: oracle ${oracle}, engine ${engine}`);
   return lines.join('\n');
-}
-
-function address(index: number): string {
-  return (CODE_BASE + index * 4).toString(16);
 }

@@ -7,8 +7,8 @@ export const CODE_BASE = 0x10000000;
 export const DATA_BASE = 0x10010000;
 export const DATA_SIZE = 0x4000;
 export const DATA_WORDS: number = DATA_SIZE / 8;
-/** Words of a sequence; what follows them up to this number is BRK, which ends it. */
-export const MAX_WORDS = 512;
+/** Two pages: what a case does not fill with its words is BRK, which ends it. */
+export const CODE_WORDS = 0x800;
 export const BRK = 0xd4200000;
 
 /** Indices into a state: 64-bit words, in the order of runner.c's `struct state`. */
@@ -28,11 +28,23 @@ export type State = BigUint64Array;
 /** A sequence with everything that it starts from. */
 export interface Case {
   readonly words: readonly number[];
+  /** Index of the word of the code pages where they start. */
+  readonly origin: number;
+  /** Starts there too, unless the first words are to be left out. */
   readonly state: State;
   /** Seed of the window's contents. */
   readonly dataSeed: number;
   /** Words of the window that differ from the seed's contents. */
   readonly patches: ReadonlyMap<number, bigint>;
+  /** For the engine only: how it is to get through the case. */
+  readonly mode: Mode;
+}
+
+export interface Mode {
+  /** SCTLR_EL1.SA0, which makes the engine execute from instruction words while SP is misaligned. */
+  readonly stackCheck: boolean;
+  /** Instructions for one call of `run`, 0 for no limit. */
+  readonly budget: number;
 }
 
 export type Ending = 'break' | 'undefined' | 'fault' | 'alignment' | 'other';
@@ -44,6 +56,11 @@ export interface Outcome {
   readonly state: State;
   /** Words of the window that differ from their initial contents. */
   readonly changed: ReadonlyMap<number, bigint>;
+}
+
+/** Address of the word of a case. */
+export function addressOf({ origin }: Case, index: number): number {
+  return CODE_BASE + (origin + index) * 4;
 }
 
 export function newState(): State {

@@ -50,7 +50,8 @@ describe('words that nobody chose', () => {
       const outcome = outcomes[i]!;
       const own = engine.run(probe.case);
       if (!engine.hasCryptography && isCryptographic(probe.word)) {
-        if (own.ending !== 'undefined') reports.push(`probe ${i} of seed ${seed}: ${hex(BigInt(probe.word))} is not undefined`);
+        if (own.ending !== 'undefined')
+          reports.push(`probe ${i} of seed ${seed}: ${hex(BigInt(probe.word))} is not undefined`);
         continue;
       }
       const differences =
