@@ -195,6 +195,16 @@ export class Assembler {
     return this.word(0x3dc0_0000 | (scaled(offset, 16, 12) << 10) | (register(rn) << 5) | register(vt));
   }
 
+  /** LDAXR of an X register. */
+  loadExclusive(rt: number, rn: number): this {
+    return this.word(0xc85f_fc00 | (register(rn) << 5) | register(rt));
+  }
+
+  /** STLXR of an X register; `rs` becomes 0 when it stored. */
+  storeExclusive(rs: number, rt: number, rn: number): this {
+    return this.word(0xc800_fc00 | (register(rs) << 16) | (register(rn) << 5) | register(rt));
+  }
+
   // Branches
 
   b(label: string): this {

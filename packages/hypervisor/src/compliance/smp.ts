@@ -6,9 +6,9 @@ import {
   setUpVectors,
   vectors,
 } from './interrupt-guest.ts';
-import { DATA, Machine, MMIO, RAM, X_DATA, X_MMIO } from './machine.ts';
+import { DATA, Machine, MMIO, PSTATE_EL1H, RAM, X_DATA, X_MMIO } from './machine.ts';
 import type { ComplianceTest } from './suite.ts';
-import { test } from './suite.ts';
+import { eventually, expectCode, test } from './suite.ts';
 
 // DEN 0022 5.
 const PSCI_CPU_ON_64 = 0xc400_0003;
@@ -66,6 +66,57 @@ export const smpTests: readonly ComplianceTest[] = [
       assert.equal(taken, sgi, 'the SGI');
       assert.equal(second.poweredOff, false, 'power state');
       assert.ok(second.getRegister('pc') >= BigInt(RAM), 'the second vCPU ran');
+    },
+    ['smp'],
+  ),
+
+  test(
+    'exclusive accesses of two vCPUs to one counter lose nothing',
+    async (context) => {
+      const rounds = 100_000;
+      await using machine = await Machine.running(
+        context,
+        (a) => {
+          a.movImmediate(5, rounds).label('again').loadExclusive(0, X_DATA).addImmediate(0, 0, 1);
+          a.storeExclusive(1, 0, X_DATA).cbnz(1, 'again').subImmediate(5, 5, 1).cbnz(5, 'again');
+          a.store(8, 0, X_MMIO).label('end').b('end');
+        },
+        { vcpus: 2 },
+      );
+      const second = machine.vm.createVcpu(1);
+      second.setRegister('pc', machine.vcpu.getRegister('pc'));
+      second.setRegister('pstate', PSTATE_EL1H);
+      await Promise.all([machine.vcpu.start(() => 'stop'), second.start(() => 'stop')]);
+      context.assert.equal(machine.word(DATA), 2 * rounds, 'the counter');
+    },
+    ['smp'],
+  ),
+
+  test(
+    'a vCPU can be paused and saved while another one runs',
+    async (context) => {
+      await using machine = await Machine.running(
+        context,
+        (a) => a.label('again').addImmediate(0, 0, 1).store(8, 0, 22).b('again'),
+        { vcpus: 2 },
+      );
+      const { vcpu, vm } = machine;
+      const { assert } = context;
+      const second = vm.createVcpu(1);
+      second.setRegister('pc', vcpu.getRegister('pc'));
+      second.setRegister('pstate', PSTATE_EL1H);
+      vcpu.setRegister('x22', BigInt(DATA));
+      second.setRegister('x22', BigInt(DATA + 8));
+      const threads = [vcpu.start(() => 'resume'), second.start(() => 'resume')];
+      await eventually(() => machine.word(DATA) !== 0 && machine.word(DATA + 8) !== 0);
+      await vcpu.pause();
+      const still = machine.word(DATA);
+      const moving = machine.word(DATA + 8);
+      await eventually(() => machine.word(DATA + 8) !== moving);
+      assert.equal(machine.word(DATA), still, 'the paused one stands still');
+      assert.equal(vcpu.save().registers['x22'], BigInt(DATA), 'and can be saved');
+      await expectCode(assert, 'WRONG_STATE', 'saving the other one', () => second.save());
+      await Promise.all([vcpu.stop(), second.stop(), ...threads]);
     },
     ['smp'],
   ),

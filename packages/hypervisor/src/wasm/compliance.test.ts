@@ -1,6 +1,10 @@
+import { jest } from '@jest/globals';
 import type { Assertions, ComplianceFeature } from '../compliance/index.ts';
 import { aarch64Compliance, applies } from '../compliance/index.ts';
 import { createWasmHypervisor } from './index.ts';
+
+// Threads get little time on a machine that runs all tests at once.
+jest.setTimeout(120_000);
 
 const hypervisor = createWasmHypervisor();
 const features: readonly ComplianceFeature[] = [

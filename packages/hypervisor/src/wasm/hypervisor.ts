@@ -9,7 +9,7 @@ import type { WasmVcpu } from './vcpu.ts';
 import { WASM_MAX_PAGES, WASM_PAGE, webAssembly } from './webassembly.ts';
 
 /** vCPUs that a VM may have. The engine has room for more, but is tested with one. */
-const MAX_VCPUS = 1;
+const MAX_VCPUS = 8;
 
 /** The engine's own part of the 4 GiB, rounded up, and room for the alignment of regions. */
 const RESERVED = 96 * 2 ** 20;
