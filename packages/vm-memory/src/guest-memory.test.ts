@@ -146,7 +146,10 @@ describe.each([
     expect(codeOf(() => memory.uint16View(0x1001, 1))).toBe('MISALIGNED');
     expect(codeOf(() => memory.uint32View(0x1002, 1))).toBe('MISALIGNED');
     expect(codeOf(() => memory.uint32View(0x103c, 2))).toBe('OUT_OF_RANGE');
-    expect(codeOf(() => memory.uint16View(0x1000, -1))).toBe('INVALID_ARGUMENT');
+    for (const bad of [-1, 0.5, NaN, 2 ** 53 - 1]) {
+      expect(codeOf(() => memory.uint16View(0x1000, bad))).toBe('INVALID_ARGUMENT');
+      expect(codeOf(() => memory.uint32View(0x1000, bad))).toBe('INVALID_ARGUMENT');
+    }
   });
 
   it('reads and writes little-endian numbers at any alignment', () => {

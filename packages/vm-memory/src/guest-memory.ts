@@ -98,6 +98,7 @@ export class GuestMemory {
    * @throws VmMemoryError as {@link slice}, and `MISALIGNED` when `address` is odd
    */
   uint16View(address: GuestAddress, length: number): Uint16Array {
+    requireRange(address, length);
     const bytes = this.slice(address, length * 2);
     requireAligned(address, 2);
     return new Uint16Array(bytes.buffer, bytes.byteOffset, length);
@@ -109,6 +110,7 @@ export class GuestMemory {
    * @throws VmMemoryError as {@link slice}, and `MISALIGNED` when `address` is no multiple of 4
    */
   uint32View(address: GuestAddress, length: number): Uint32Array {
+    requireRange(address, length);
     const bytes = this.slice(address, length * 4);
     requireAligned(address, 4);
     return new Uint32Array(bytes.buffer, bytes.byteOffset, length);
