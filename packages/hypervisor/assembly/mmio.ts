@@ -25,8 +25,9 @@ function ringDoorbell(address: u64, length: u32, value: u64): bool {
     const flags = atomic.load<u32>(entry, DOORBELL_FLAGS);
     if ((flags & DOORBELL_ACTIVE) == 0) continue;
     if ((flags & DOORBELL_HAS_MATCH) != 0 && <u64>load<u32>(entry, DOORBELL_MATCH) != value) continue;
-    atomic.or<u32>(HEADER + HEADER_DOORBELL_PENDING + ((i >> 5) << 2), 1 << (i & 31));
-    wakeOwner();
+    const bit: u32 = 1 << (i & 31);
+    // While the bit is set, the owner has been woken and has not looked yet.
+    if ((atomic.or<u32>(HEADER + HEADER_DOORBELL_PENDING + ((i >> 5) << 2), bit) & bit) == 0) wakeOwner();
     return true;
   }
   return false;
@@ -45,15 +46,18 @@ function coalesce(address: u64, length: u32, value: u64): bool {
     const head = load<u32>(HEADER, HEADER_COALESCED_HEAD);
     const next = (head + 1) % COALESCED_RING_ENTRIES;
     const fits = next != atomic.load<u32>(HEADER + HEADER_COALESCED_TAIL);
+    let caughtUp = false;
     if (fits) {
       const slot: usize = HEADER + HEADER_COALESCED_RING + head * COALESCED_RING_STRIDE;
       store<u64>(slot, address, RING_ADDRESS);
       store<u32>(slot, length, RING_LENGTH);
       store<u32>(slot, <u32>value, RING_VALUE);
       atomic.store<u32>(HEADER + HEADER_COALESCED_HEAD, next);
+      // With older entries left, the owner will look at the head again after it has taken them.
+      caughtUp = atomic.load<u32>(HEADER + HEADER_COALESCED_TAIL) == head;
     }
     release(HEADER + HEADER_COALESCED_LOCK);
-    if (fits) wakeOwner();
+    if (caughtUp) wakeOwner();
     return fits;
   }
   return false;
@@ -117,11 +121,11 @@ export function mmioRead(cpu: usize, address: u64, length: u32): u64 {
     record(cpu, address, length, 0, value);
     return value;
   }
-  if (length == 4) {
+  if (length <= 4) {
     for (let i: u32 = 0; i < MAX_SHADOWS; i++) {
       const entry: usize = HEADER + HEADER_SHADOWS + i * SHADOW_STRIDE;
       if (load<u64>(entry, SHADOW_ADDRESS) == address && atomic.load<u32>(entry, SHADOW_FLAGS) != 0) {
-        const value = <u64>atomic.load<u32>(entry, SHADOW_VALUE);
+        const value = <u64>atomic.load<u32>(entry, SHADOW_VALUE) & ((<u64>1 << (length << 3)) - 1);
         record(cpu, address, length, 0, value);
         return value;
       }

@@ -98,7 +98,7 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
   ): Disposable;
 
   /**
-   * Loads of 4 bytes from `address` are answered with `value` and do not exit (a backend without the
+   * Loads of 1, 2 or 4 bytes from `address` are answered with `value`, cut to their width, and do not exit (a backend without the
    * facility ignores this, and the load exits as usual). Update it with {@link ReadShadow.set}.
    */
   shadowRead(address: number, value: number): ReadShadow;

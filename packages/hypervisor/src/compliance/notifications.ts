@@ -178,7 +178,7 @@ export const notificationTests: readonly ComplianceTest[] = [
     await using machine = await Machine.running(context, (a) => {
       a.movImmediate(1, SHADOW);
       for (let count = 0; count < 3; count++) a.load(4, 0, 1).store(4, 0, X_MMIO);
-      a.load(2, 0, 1).store(4, 0, X_MMIO);
+      a.load(2, 0, 1).store(4, 0, X_MMIO).load(1, 0, 1).store(4, 0, X_MMIO).load(4, 0, 1, 4);
     });
     const { assert } = context;
     let exits = 0;
@@ -203,7 +203,9 @@ export const notificationTests: readonly ComplianceTest[] = [
     assert.equal([exit.address, exit.write], [SHADOW, false], 'without the shadow');
     exit.value = 9;
     assert.equal(machine.runToMmio().value, 9, 'answered by the host');
-    machine.vm.shadowRead(SHADOW, 5);
-    assert.equal(machine.runToMmio().address, SHADOW, 'a load of another width exits');
+    machine.vm.shadowRead(SHADOW, 0x1234_5678);
+    assert.equal(loaded(0x5678), 0x5678, 'a load of 2 bytes');
+    assert.equal(loaded(0x78), 0x78, 'a load of 1 byte');
+    assert.equal(machine.runToMmio().address, SHADOW + 4, 'the next register exits');
   }),
 ];

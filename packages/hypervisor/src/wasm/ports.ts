@@ -144,10 +144,15 @@ export class Ports {
     const word = (layout.HEADER + layout.HEADER_DOORBELL_PENDING) / 4 + half;
     if (Atomics.load(words, word) === 0) return false;
     let pending = Atomics.exchange(words, word, 0);
-    while (pending !== 0) {
-      const bit = 31 - Math.clz32(pending & -pending);
-      pending &= pending - 1;
-      this.#doorbells[half * 32 + bit]?.onRing();
+    try {
+      while (pending !== 0) {
+        const bit = 31 - Math.clz32(pending & -pending);
+        pending &= pending - 1;
+        this.#doorbells[half * 32 + bit]?.onRing();
+      }
+    } finally {
+      // After a callback that throws, the others are still due.
+      if (pending !== 0) Atomics.or(words, word, pending);
     }
     return true;
   }
@@ -159,10 +164,15 @@ export class Ports {
     const tail = (layout.HEADER + layout.HEADER_COALESCED_TAIL) / 4;
     const ring = layout.HEADER + layout.HEADER_COALESCED_RING;
     let any = false;
-    // A guest that writes for ever must not keep the owner here: no more than one ring in a call.
-    for (let count = 0; count < layout.COALESCED_RING_ENTRIES; count++) {
+    for (let count = 0; ; count++) {
       const index = words[tail]!;
       if (index === Atomics.load(words, head)) break;
+      if (count === layout.COALESCED_RING_ENTRIES) {
+        // A guest that writes for ever must not keep the owner here. The engine wakes the owner only when it finds
+        // it to have taken everything, so this one comes back by itself.
+        this.#shared.wakeOwner();
+        break;
+      }
       const entry = (ring + index * layout.COALESCED_RING_STRIDE) / 4;
       const address = this.#shared.readNumber(entry + layout.RING_ADDRESS / 4);
       const length = words[entry + layout.RING_LENGTH / 4]!;
