@@ -61,7 +61,7 @@ describe('the interactive shell', () => {
       `sh -c '"${process.execPath}" "${CLI}" run; echo "code=$?"; stty -a | grep -c " icanon"; sleep 600'`,
     );
     await terminal.waitFor(/Ctrl-\] twice/);
-    await terminal.waitFor(/~ # /);
+    await terminal.waitFor(/~ #\s*$/m);
     terminal.type('echo $((6 * 7)) answers\n');
     await terminal.waitFor(/^42 answers/m);
     terminal.type('stty size\n');
@@ -87,7 +87,7 @@ describe('the interactive shell', () => {
     ['exit', /code=0/],
   ])('ends properly at %s', async (command, pattern) => {
     using terminal = new Terminal(`sh -c '"${process.execPath}" "${CLI}" run; echo "code=$?"; sleep 600'`);
-    await terminal.waitFor(/~ # /);
+    await terminal.waitFor(/~ #\s*$/m);
     terminal.type(`${command}\n`);
     await terminal.waitFor(pattern);
   });
