@@ -1,7 +1,8 @@
-import { destination, inPage, nearBranch, simple, withImmediate } from './decode-record';
+import { destination, inPage, nearBranch, nop, simple, withImmediate } from './decode-record';
 import {
-  DC_ZVA, ELR_EL1, ESR_EL1, FAR_EL1, SPSR_EL1, SP_EL0, TPIDRRO_EL0, TPIDR_EL0, TPIDR_EL1,
+  CTR_EL0, DAIF, DCZID_EL0, DC_ZVA, ELR_EL1, ESR_EL1, FAR_EL1, SPSR_EL1, SP_EL0, TPIDRRO_EL0, TPIDR_EL0, TPIDR_EL1,
 } from './encodings';
+import { identification } from './identification';
 import {
   SYS_ELR, SYS_ESR, SYS_FAR, SYS_SPSR, SYS_TPIDRRO_EL0, SYS_TPIDR_EL0, SYS_TPIDR_EL1,
 } from './layout';
@@ -19,6 +20,9 @@ function moveFromSystem(insn: u32): u64 {
     case FAR_EL1: return withImmediate(Op.MrsEl1, rd, 0, SYS_FAR);
     case ELR_EL1: return withImmediate(Op.MrsEl1, rd, 0, SYS_ELR);
     case SPSR_EL1: return withImmediate(Op.MrsEl1, rd, 0, SYS_SPSR);
+    case CTR_EL0: return withImmediate(Op.MrsConst, rd, 0, <u32>identification(CTR_EL0));
+    case DCZID_EL0: return withImmediate(Op.MrsConst, rd, 0, <u32>identification(DCZID_EL0));
+    case DAIF: return withImmediate(Op.MrsDaif, rd, 0, 0);
     default: return simple(Op.Slow);
   }
 }
@@ -27,10 +31,19 @@ function system(insn: u32): u64 {
   switch ((insn >> 19) & 7) {
     case 0: {
       // Hints but WFI, and ISB, do nothing.
-      if ((insn & 0xfffff01f) == 0xd503201f && (insn & 0xfe0) != 0x60) return simple(Op.Nop);
-      return (insn & 0xfffff0ff) == 0xd50330df ? simple(Op.Nop) : simple(Op.Slow);
+      if ((insn & 0xfffff01f) == 0xd503201f && (insn & 0xfe0) != 0x60) return nop();
+      switch (insn & 0xfffff0ff) {
+        case 0xd50330df: return nop();
+        case 0xd503309f: return withImmediate(Op.Barrier, 1, 0, 0);
+        case 0xd50330bf: return withImmediate(Op.Barrier, 0, 0, 0);
+        // MSR DAIFSet, #imm
+        case 0xd50340df: return withImmediate(Op.DaifSet, 0, 0, ((insn >> 8) & 15) << 6);
+        default: return simple(Op.Slow);
+      }
     }
     case 1: return ((insn >> 5) & 0xffff) == DC_ZVA ? withImmediate(Op.DcZva, insn & 31, 0, 0) : simple(Op.Slow);
+    case 2:
+    case 3: return ((insn >> 5) & 0xffff) == DAIF ? withImmediate(Op.MsrDaif, insn & 31, 0, 0) : simple(Op.Slow);
     case 6:
     case 7: return moveFromSystem(insn);
     default: return simple(Op.Slow);

@@ -1,4 +1,4 @@
-import { bytes, destination, simple, stackOr, withImmediate } from './decode-record';
+import { bytes, destination, nop, simple, stackOr, withImmediate } from './decode-record';
 import { SLOT_SP } from './layout';
 import { Op } from './opcodes';
 
@@ -77,9 +77,9 @@ function single(insn: u32): u64 {
 
 /** PRFM and PRFUM do nothing, where they are allocated. */
 function prefetch(insn: u32): u64 {
-  if (insn & (1 << 24)) return simple(Op.Nop);
-  if ((insn & (1 << 21)) == 0) return (insn & 0xc00) == 0 ? simple(Op.Nop) : simple(Op.Slow);
-  return (insn & 0xc00) == 0x800 && (insn & 0x4000) != 0 ? simple(Op.Nop) : simple(Op.Slow);
+  if (insn & (1 << 24)) return nop();
+  if ((insn & (1 << 21)) == 0) return (insn & 0xc00) == 0 ? nop() : simple(Op.Slow);
+  return (insn & 0xc00) == 0x800 && (insn & 0x4000) != 0 ? nop() : simple(Op.Slow);
 }
 
 function literal(insn: u32): u64 {
@@ -89,7 +89,7 @@ function literal(insn: u32): u64 {
   switch (insn >> 30) {
     case 0: return withImmediate(Op.LdrWLit, rt, 0, distance);
     case 1: return withImmediate(Op.LdrXLit, rt, 0, distance);
-    case 3: return simple(Op.Nop);
+    case 3: return nop();
     default: return simple(Op.Slow);
   }
 }
@@ -123,12 +123,37 @@ function pair(insn: u32): u64 {
   return bytes(op + 1, rt, rn, rt2, mode == 1 ? 0 : units & 0xff, units & 0xff, 0);
 }
 
+/** LDXR, LDAXR, STXR, STLXR of words and doublewords; LDAR and STLR of all sizes. */
+function exclusive(insn: u32): u64 {
+  const size = insn >> 30;
+  const isLoad = (insn & (1 << 22)) != 0;
+  const rn = (insn >> 5) & 31;
+  const rt = insn & 31;
+  // A base of SP is left to the slow way, and so are pairs.
+  if (rn == 31 || (insn & (1 << 21)) != 0) return simple(Op.Slow);
+  if (insn & (1 << 23)) {
+    if ((insn & (1 << 15)) == 0) return simple(Op.Slow);
+    let op: Op;
+    switch (size) {
+      case 0: { op = Op.LdarB; break; }
+      case 1: { op = Op.LdarH; break; }
+      case 2: { op = Op.LdarW; break; }
+      default: op = Op.LdarX;
+    }
+    // The store follows the load.
+    return isLoad ? bytes(op, destination(rt), rn, 0, 0, 0, 0) : bytes(op + 1, rt, rn, 0, 0, 0, 0);
+  }
+  if (size < 2) return simple(Op.Slow);
+  if (isLoad) return bytes(size == 3 ? Op.LdxrX : Op.LdxrW, destination(rt), rn, 0, 0, 0, 0);
+  return bytes(size == 3 ? Op.StxrX : Op.StxrW, destination((insn >> 16) & 31), rn, rt, 0, 0, 0);
+}
+
 /** Loads and stores. */
 export function decodeMemory(insn: u32): u64 {
   switch ((insn >> 28) & 3) {
     case 1: return insn & (1 << 24) ? simple(Op.Slow) : literal(insn);
     case 2: return pair(insn);
     case 3: return single(insn);
-    default: return simple(Op.Slow);
+    default: return (insn & 0x3f000000) == 0x08000000 ? exclusive(insn) : simple(Op.Slow);
   }
 }

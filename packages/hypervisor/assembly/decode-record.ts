@@ -23,6 +23,11 @@ export function nearBranch(op: Op, b2: u32, b3: u32, b4: u32, distance: i32): u6
   return bytes(op, b2, b3, b4, 0, 0, 0) | (<u64>distance << 48);
 }
 
+/** An instruction without effect. */
+export function nop(): u64 {
+  return withImmediate(Op.Nop, 0, 0, 8);
+}
+
 /** Slot of a source register. */
 // @ts-ignore: decorator
 @inline
@@ -84,7 +89,7 @@ function fusedBase(op: u32): Op {
 }
 
 /** One record for a comparison and the conditional branch that follows it in the page; 0 when they do not fit. */
-export function fuse(record: u64, insn: u32, following: u32, offset: u32): u64 {
+export function fuse(record: u64, following: u32, offset: u32): u64 {
   // B.cond
   if ((following & 0xff000010) != 0x54000000) return 0;
   const op = <u32>record & 0xffff;

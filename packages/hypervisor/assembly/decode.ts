@@ -25,19 +25,35 @@ function recordOf(insn: u32, offset: u32): u64 {
   }
 }
 
+/** Bytes of a cache line, within which a record may stand for many instructions: see invalidateLine(). */
+const LINE: u32 = 64;
+
+/** A record for the hints that begin at `offset` of a page at memory offset `page`, as far as their line goes. */
+function nops(page: usize, offset: u32): u64 {
+  let end = offset + 4;
+  while ((end & (LINE - 1)) != 0 && <Op>(recordOf(atomic.load<u32>(page + end), end) & 0xffff) == Op.Nop) end += 4;
+  return <u64>Op.Nop | (<u64>((end - offset) << 1) << 32);
+}
+
+/** Record for the instruction at `offset` of a page at memory offset `page`, alone or with what follows it. */
+function recordAt(page: usize, offset: u32): u64 {
+  const insn = atomic.load<u32>(page + offset);
+  const record = recordOf(insn, offset);
+  if (<Op>(record & 0xffff) == Op.Nop) return nops(page, offset);
+  if (offset == 0xffc) return record;
+  const fused = fuse(record, atomic.load<u32>(page + offset + 4), offset);
+  return fused ? fused : record;
+}
+
 /** Fills in the record at `ip`, which stands for the instruction at `pc`. */
 export function decodeRecord(ip: usize, pc: u64): void {
   const offset = <u32>pc & 0xfff;
-  const word: usize = load<u32>(ip - (offset << 1), SLOT_PAGE) + offset;
-  const last = offset == 0xffc;
+  const page: usize = load<u32>(ip - (offset << 1), SLOT_PAGE);
   while (true) {
-    const insn = atomic.load<u32>(word);
-    const following = last ? 0 : atomic.load<u32>(word + 4);
-    const record = recordOf(insn, offset);
-    const fused = last ? 0 : fuse(record, insn, following, offset);
-    atomic.store<u64>(ip, fused ? fused : record);
+    const record = recordAt(page, offset);
+    atomic.store<u64>(ip, record);
     // Another vCPU may have stored a new instruction and cleared the record in between: look again, after the store.
-    if (atomic.load<u32>(word) == insn && (last || atomic.load<u32>(word + 4) == following)) return;
+    if (recordAt(page, offset) == record) return;
     atomic.store<u64>(ip, 0);
   }
 }

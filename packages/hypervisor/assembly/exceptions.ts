@@ -34,6 +34,7 @@ export const ISS_WNR: u32 = 1 << 6;
 export const ISS_CM: u32 = 1 << 8;
 
 const VECTOR_IRQ: u32 = 0x80;
+const VECTOR_FIQ: u32 = 0x100;
 
 /** `CPU_FAULTED`: the instruction raised an exception. */
 export const FAULT_EXCEPTION: u32 = 1;
@@ -42,6 +43,7 @@ export const FAULT_EXIT: u32 = 2;
 
 const PSTATE_DAIF: u32 = 0x3c0;
 export const PSTATE_I: u32 = 0x80;
+export const PSTATE_F: u32 = 0x40;
 const PSTATE_IL: u32 = 1 << 20;
 const SCTLR_SA: u64 = 1 << 3;
 const SCTLR_SA0: u64 = 1 << 4;
@@ -165,6 +167,10 @@ export function raiseFpTrap(cpu: usize): void {
 
 export function takeIrq(cpu: usize): void {
   enter(cpu, VECTOR_IRQ);
+}
+
+export function takeFiq(cpu: usize): void {
+  enter(cpu, VECTOR_FIQ);
 }
 
 /** ERET. An illegal return keeps the mode and sets PSTATE.IL (Arm ARM D1.3.4). */

@@ -8,9 +8,10 @@ import {
   TLBI_VALE1, TLBI_VALE1IS, TLBI_VMALLE1, TLBI_VMALLE1IS, TPIDRRO_EL0, TPIDR_EL0,
 } from './encodings';
 import {
-  EC_SYSTEM, EC_WFX, FSC_ALIGNMENT, ISS_CM, ISS_WNR, PSTATE_I, raise, raiseDataAbort, raiseFpTrap, raiseUndefined,
+  EC_SYSTEM, EC_WFX, FSC_ALIGNMENT, ISS_CM, ISS_WNR, raise, raiseDataAbort, raiseFpTrap, raiseUndefined,
 } from './exceptions';
-import { gicIrqPending, gicSample } from './gic';
+import { gicSample } from './gic';
+import { pendingInterrupts } from './interrupts';
 import {
   CPU_DAIF, CPU_EL, CPU_EXCLUSIVE_SIZE, CPU_FENCE, CPU_FP_TRAP, CPU_PC, CPU_SPSEL, EXIT_HALT, EXIT_REASON, SYS_CNTKCTL, SYS_PAR,
   SYS_SCTLR, TLB_ADDEND, TLB_READ,
@@ -64,7 +65,7 @@ function waitForInterrupt(cpu: usize): u32 {
   timerUpdate(cpu);
   gicSample();
   store<u64>(cpu, load<u64>(cpu, CPU_PC) + 4, CPU_PC);
-  if (gicIrqPending(cpu)) return LEAVE;
+  if (pendingInterrupts(cpu)) return LEAVE;
   store<u32>(cpu, EXIT_HALT, EXIT_REASON);
   return EXIT;
 }

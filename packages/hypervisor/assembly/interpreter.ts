@@ -5,8 +5,9 @@ import {
 import { execute } from './execute';
 import { resolve } from './fetch';
 import {
-  CPU_EL, CPU_FAULTED, CPU_FLAG_A, CPU_FLAG_B, CPU_FLAG_KIND, CPU_FP_TRAP, CPU_LEFT, CPU_PC, CPU_SLOW_MODE, CPU_SPSEL, CPU_SP_EL0,
-  CPU_TLB, CPU_V, SLOT_PAGE, TLB_ADDEND, TLB_CODE_SLOT, TLB_CODE_TAG, TLB_READ, TLB_WRITE,
+  CPU_DAIF, CPU_EL, CPU_EXCLUSIVE_ADDRESS, CPU_EXCLUSIVE_LOW, CPU_EXCLUSIVE_SIZE, CPU_FAULTED, CPU_FENCE, CPU_FLAG_A,
+  CPU_FLAG_B, CPU_FLAG_KIND, CPU_FP_TRAP, CPU_LEFT, CPU_PC, CPU_SLOW_MODE, CPU_SPSEL, CPU_SP_EL0,
+  CPU_TLB, CPU_V, HEADER, HEADER_VCPU_COUNT, SLOT_PAGE, TLB_ADDEND, TLB_CODE_SLOT, TLB_CODE_TAG, TLB_READ, TLB_WRITE,
 } from './layout';
 import { Op } from './opcodes';
 import { execSimdFp } from './simd';
@@ -26,6 +27,10 @@ import { PAGE_MASK, codeEntry, dataEntry } from './tlb';
 const LINK: usize = 240;
 /** Address bits that a code TLB tag holds; those of a misaligned target match none. */
 const CODE_MASK: u64 = 0xfffffffffffff003;
+/** The same for data accesses that must be aligned. */
+const PAGE_MASK_2: u64 = 0xfffffffffffff001;
+const PAGE_MASK_4: u64 = 0xfffffffffffff003;
+const PAGE_MASK_8: u64 = 0xfffffffffffff007;
 
 // Fields of the record at `ip`, and the registers that they name.
 
@@ -180,7 +185,10 @@ function executeWord(cpu: usize, bias: u64, ip: usize, limit: i32): u32 {
  */
 export function runSlice(cpu: usize): u32 {
   let ip: usize = resolve(cpu);
-  if (ip == 0) return LEAVE;
+  if (ip == 0) {
+    store<u32>(cpu, load<u32>(cpu, CPU_LEFT) - 1, CPU_LEFT);
+    return LEAVE;
+  }
   let limit: i32 = <i32>ip + (<i32>load<u32>(cpu, CPU_LEFT) << 3);
   let bias: u64 = load<u64>(cpu, CPU_PC) - <u64>(ip >> 1);
   let tlb: usize = load<u32>(cpu, CPU_TLB);
@@ -845,7 +853,7 @@ ip += 8;
         if (<u16>record != Op.B) continue;
         const delta = <i32>(<i64>record >> 48);
         ip += delta;
-        limit += delta;
+        limit += delta - 8;
         if (<i32>ip < limit) continue;
         return suspend(cpu, bias, ip, limit);
       }
@@ -855,7 +863,7 @@ ip += 8;
         store<u64>(cpu, bias + <u64>(ip >> 1) + 4, LINK);
         const delta = <i32>(<i64>record >> 48);
         ip += delta;
-        limit += delta;
+        limit += delta - 8;
         if (<i32>ip < limit) continue;
         return suspend(cpu, bias, ip, limit);
       }
@@ -890,7 +898,7 @@ ip += 8;
         if (d(cpu, ip) == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -901,7 +909,7 @@ ip += 8;
         if (dw(cpu, ip) == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -912,7 +920,7 @@ ip += 8;
         if (d(cpu, ip) != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -923,7 +931,7 @@ ip += 8;
         if (dw(cpu, ip) != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -934,7 +942,7 @@ ip += 8;
         if (((d(cpu, ip) >> <u64>load<u8>(ip, 4)) & 1) == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -945,7 +953,7 @@ ip += 8;
         if (((d(cpu, ip) >> <u64>load<u8>(ip, 4)) & 1) != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1010,7 +1018,7 @@ ip += 8;
         if (flagsEqual(cpu)) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1021,7 +1029,7 @@ ip += 8;
         if (!flagsEqual(cpu)) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1032,7 +1040,7 @@ ip += 8;
         if (conditionOf(cpu, load<u8>(ip, 2))) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 8;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1055,7 +1063,7 @@ ip += 8;
         if (a == b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1069,7 +1077,7 @@ ip += 8;
         if (a != b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1083,7 +1091,7 @@ ip += 8;
         if (a >= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1097,7 +1105,7 @@ ip += 8;
         if (a < b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1111,7 +1119,7 @@ ip += 8;
         if (a > b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1125,7 +1133,7 @@ ip += 8;
         if (a <= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1139,7 +1147,7 @@ ip += 8;
         if (<i64>a >= <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1153,7 +1161,7 @@ ip += 8;
         if (<i64>a < <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1167,7 +1175,7 @@ ip += 8;
         if (<i64>a > <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1181,7 +1189,7 @@ ip += 8;
         if (<i64>a <= <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1195,7 +1203,7 @@ ip += 8;
         if (a == b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1209,7 +1217,7 @@ ip += 8;
         if (a != b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1223,7 +1231,7 @@ ip += 8;
         if (a >= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1237,7 +1245,7 @@ ip += 8;
         if (a < b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1251,7 +1259,7 @@ ip += 8;
         if (a > b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1265,7 +1273,7 @@ ip += 8;
         if (a <= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1279,7 +1287,7 @@ ip += 8;
         if (<i64>a >= <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1293,7 +1301,7 @@ ip += 8;
         if (<i64>a < <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1307,7 +1315,7 @@ ip += 8;
         if (<i64>a > <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1321,7 +1329,7 @@ ip += 8;
         if (<i64>a <= <i64>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1335,7 +1343,7 @@ ip += 8;
         if (a == b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1349,7 +1357,7 @@ ip += 8;
         if (a != b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1363,7 +1371,7 @@ ip += 8;
         if (a >= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1377,7 +1385,7 @@ ip += 8;
         if (a < b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1391,7 +1399,7 @@ ip += 8;
         if (a > b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1405,7 +1413,7 @@ ip += 8;
         if (a <= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1419,7 +1427,7 @@ ip += 8;
         if (<i32>a >= <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1433,7 +1441,7 @@ ip += 8;
         if (<i32>a < <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1447,7 +1455,7 @@ ip += 8;
         if (<i32>a > <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1461,7 +1469,7 @@ ip += 8;
         if (<i32>a <= <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1475,7 +1483,7 @@ ip += 8;
         if (a == b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1489,7 +1497,7 @@ ip += 8;
         if (a != b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1503,7 +1511,7 @@ ip += 8;
         if (a >= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1517,7 +1525,7 @@ ip += 8;
         if (a < b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1531,7 +1539,7 @@ ip += 8;
         if (a > b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1545,7 +1553,7 @@ ip += 8;
         if (a <= b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1559,7 +1567,7 @@ ip += 8;
         if (<i32>a >= <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1573,7 +1581,7 @@ ip += 8;
         if (<i32>a < <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1587,7 +1595,7 @@ ip += 8;
         if (<i32>a > <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1601,7 +1609,7 @@ ip += 8;
         if (<i32>a <= <i32>b) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1614,7 +1622,7 @@ ip += 8;
         if (r == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1627,7 +1635,7 @@ ip += 8;
         if (r != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1640,7 +1648,7 @@ ip += 8;
         if (r == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1653,7 +1661,7 @@ ip += 8;
         if (r != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1666,7 +1674,7 @@ ip += 8;
         if (r == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1679,7 +1687,7 @@ ip += 8;
         if (r != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1692,7 +1700,7 @@ ip += 8;
         if (r == 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -1705,7 +1713,7 @@ ip += 8;
         if (r != 0) {
           const delta = <i32>load<i16>(ip, 6);
           ip += delta;
-          limit += delta;
+          limit += delta - 16;
           if (<i32>ip < limit) continue;
           return suspend(cpu, bias, ip, limit);
         }
@@ -2890,8 +2898,177 @@ ip += 8;
         break;
       }
       case Op.Nop: {
+        ip += <usize>load<u32>(ip, 4);
+        continue;
+      }
+      case Op.Barrier: {
+        if (load<u8>(ip, 2) != 0 && load<u32>(HEADER, HEADER_VCPU_COUNT) > 1) break;
+        atomic.add<u32>(cpu + CPU_FENCE, 1);
         ip += 8;
         continue;
+      }
+      case Op.MrsConst: {
+        if (load<u32>(cpu, CPU_EL) == 0) break;
+        setD(cpu, ip, <u64>load<u32>(ip, 4));
+        ip += 8;
+        continue;
+      }
+      case Op.MrsDaif: {
+        if (load<u32>(cpu, CPU_EL) == 0) break;
+        setD(cpu, ip, <u64>load<u32>(cpu, CPU_DAIF));
+        ip += 8;
+        continue;
+      }
+      case Op.MsrDaif: {
+        if (load<u32>(cpu, CPU_EL) == 0) break;
+        const daif = dw(cpu, ip) & 0x3c0;
+        // Interrupts that become unmasked go the slow way, which looks whether one is pending.
+        if ((load<u32>(cpu, CPU_DAIF) & ~daif) != 0) break;
+        store<u32>(cpu, daif, CPU_DAIF);
+        ip += 8;
+        continue;
+      }
+      case Op.DaifSet: {
+        if (load<u32>(cpu, CPU_EL) == 0) break;
+        store<u32>(cpu, load<u32>(cpu, CPU_DAIF) | load<u32>(ip, 4), CPU_DAIF);
+        ip += 8;
+        continue;
+      }
+      case Op.LdxrX: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_READ) == (va & PAGE_MASK_8)) {
+          const value = <u64>atomic.load<u64>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND)));
+          store<u64>(cpu, va, CPU_EXCLUSIVE_ADDRESS);
+          store<u64>(cpu, value, CPU_EXCLUSIVE_LOW);
+          store<u32>(cpu, 8, CPU_EXCLUSIVE_SIZE);
+          setD(cpu, ip, value);
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.StxrX: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u32>(cpu, CPU_EXCLUSIVE_SIZE) != 8 || load<u64>(cpu, CPU_EXCLUSIVE_ADDRESS) != va) break;
+        if (load<u64>(entry, TLB_WRITE) == (va & PAGE_MASK)) {
+          const expected = load<u64>(cpu, CPU_EXCLUSIVE_LOW);
+          const host = <usize>(<u32>va + load<u32>(entry, TLB_ADDEND));
+          store<u32>(cpu, 0, CPU_EXCLUSIVE_SIZE);
+          setD(cpu, ip, u64(atomic.cmpxchg<u64>(host, expected, m(cpu, ip)) != expected));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.LdxrW: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_READ) == (va & PAGE_MASK_4)) {
+          const value = <u64>atomic.load<u32>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND)));
+          store<u64>(cpu, va, CPU_EXCLUSIVE_ADDRESS);
+          store<u64>(cpu, value, CPU_EXCLUSIVE_LOW);
+          store<u32>(cpu, 4, CPU_EXCLUSIVE_SIZE);
+          setD(cpu, ip, value);
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.StxrW: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u32>(cpu, CPU_EXCLUSIVE_SIZE) != 4 || load<u64>(cpu, CPU_EXCLUSIVE_ADDRESS) != va) break;
+        if (load<u64>(entry, TLB_WRITE) == (va & PAGE_MASK)) {
+          const expected = load<u32>(cpu, CPU_EXCLUSIVE_LOW);
+          const host = <usize>(<u32>va + load<u32>(entry, TLB_ADDEND));
+          store<u32>(cpu, 0, CPU_EXCLUSIVE_SIZE);
+          setD(cpu, ip, u64(atomic.cmpxchg<u32>(host, expected, mw(cpu, ip)) != expected));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.LdarX: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_READ) == (va & PAGE_MASK_8)) {
+          setD(cpu, ip, <u64>atomic.load<u64>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND))));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.StlrX: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_WRITE) == (va & PAGE_MASK_8)) {
+          atomic.store<u64>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND)), d(cpu, ip));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.LdarW: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_READ) == (va & PAGE_MASK_4)) {
+          setD(cpu, ip, <u64>atomic.load<u32>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND))));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.StlrW: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_WRITE) == (va & PAGE_MASK_4)) {
+          atomic.store<u32>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND)), dw(cpu, ip));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.LdarH: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_READ) == (va & PAGE_MASK_2)) {
+          setD(cpu, ip, <u64>atomic.load<u16>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND))));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.StlrH: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_WRITE) == (va & PAGE_MASK_2)) {
+          atomic.store<u16>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND)), <u16>dw(cpu, ip));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.LdarB: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_READ) == (va & PAGE_MASK)) {
+          setD(cpu, ip, <u64>atomic.load<u8>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND))));
+          ip += 8;
+          continue;
+        }
+        break;
+      }
+      case Op.StlrB: {
+        const va = n(cpu, ip);
+        const entry = dataEntry(tlb, va);
+        if (load<u64>(entry, TLB_WRITE) == (va & PAGE_MASK)) {
+          atomic.store<u8>(<usize>(<u32>va + load<u32>(entry, TLB_ADDEND)), <u8>dw(cpu, ip));
+          ip += 8;
+          continue;
+        }
+        break;
       }
       case Op.DcZva: {
         if (load<u32>(cpu, CPU_EL) == 0) break;

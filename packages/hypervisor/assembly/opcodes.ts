@@ -325,8 +325,33 @@ export const enum Op {
   LdpQWb,
   StpQ,
   StpQWb,
-  /** Hints, PRFM, ISB. */
+  /** -, -, imm32: bytes of the records of hints, PRFM and ISB from here on. */
   Nop,
+  /** 1 for DSB, which waits for other vCPUs. */
+  Barrier,
+  /** rd, -, imm32. */
+  MrsConst,
+  /** rd. */
+  MrsDaif,
+  /** rt. */
+  MsrDaif,
+  /** -, -, imm32 bits. */
+  DaifSet,
+  /** rt, rn; misaligned addresses match no tag. */
+  LdxrX,
+  /** rs, rn, rt. */
+  StxrX,
+  LdxrW,
+  StxrW,
+  /** rt, rn. */
+  LdarX,
+  StlrX,
+  LdarW,
+  StlrW,
+  LdarH,
+  StlrH,
+  LdarB,
+  StlrB,
   /** rt. */
   DcZva,
   /** rd, offset in the vCPU block. */

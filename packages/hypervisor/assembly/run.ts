@@ -1,13 +1,13 @@
-import { enterRunning, leaveRunning, pauseIfStopped, serveRequests } from './barrier';
+import { enterRunning, leaveRunning, multiprocessor, pauseIfStopped, serveRequests } from './barrier';
 import { advanceInstructions, instructionClock } from './clock';
 import { invalidateAllLines } from './decode-cache';
-import { PSTATE_I, takeIrq } from './exceptions';
 import { execute } from './execute';
 import { resolve } from './fetch';
-import { gicIrqPending, gicSample } from './gic';
+import { gicSample } from './gic';
+import { takeInterrupt } from './interrupts';
 import { runSlice } from './interpreter';
 import {
-  CPU_ATTENTION, CPU_DAIF, CPU_FAULTED, CPU_INSTRUCTIONS, CPU_KICK, CPU_LEFT, CPU_PC, CPU_POWER, CPU_SLICE,
+  CPU_ATTENTION, CPU_FAULTED, CPU_INSTRUCTIONS, CPU_KICK, CPU_LEFT, CPU_PC, CPU_POWER, CPU_SLICE,
   CPU_SLOW_MODE, EXIT_INTERRUPTED, EXIT_POWERED_OFF, EXIT_REASON, HEADER, HEADER_VCPU_COUNT, SLOT_PAGE,
 } from './layout';
 import { completeMmio, mmioReplayPending } from './mmio';
@@ -19,6 +19,8 @@ import { flushAll } from './tlb';
 
 /** Most instructions between two looks at interrupts, attention and time. */
 const SLICE: u32 = 4096;
+/** The same where another vCPU may be waiting at a barrier for this one to look. */
+const SLICE_MULTIPROCESSOR: u32 = 1024;
 
 function leave(cpu: usize, reason: u32): u32 {
   store<u32>(cpu, reason, EXIT_REASON);
@@ -68,8 +70,8 @@ function execution(cpu: usize, budget: i32): u32 {
       if (reason != 0) return reason;
     }
     timerUpdate(cpu);
-    if (!replay && (load<u32>(cpu, CPU_DAIF) & PSTATE_I) == 0 && gicIrqPending(cpu)) takeIrq(cpu);
-    let slice = SLICE;
+    if (!replay) takeInterrupt(cpu);
+    let slice = multiprocessor() ? SLICE_MULTIPROCESSOR : SLICE;
     if (budget > 0 && <u32>remaining < slice) slice = <u32>remaining;
     if (instructionClock()) slice = instructionsUntilTimer(cpu, slice);
     store<u32>(cpu, slice, CPU_SLICE);

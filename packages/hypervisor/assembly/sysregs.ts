@@ -8,8 +8,9 @@ import {
   OSLAR_EL1, OSLSR_EL1, PAR_EL1, REVIDR_EL1, RVBAR_EL1, SCTLR_EL1, SPSEL, SPSR_EL1, SP_EL0, TCR_EL1, TPIDRRO_EL0, TPIDR_EL0,
   TPIDR_EL1, TTBR0_EL1, TTBR1_EL1, VBAR_EL1,
 } from './encodings';
-import { PSTATE_I, getBankedSp, setBankedSp, setMode, updateDerived } from './exceptions';
-import { gicIrqPending, gicSystemAccess, gicSystemRead, gicSystemWrite } from './gic';
+import { getBankedSp, setBankedSp, setMode, updateDerived } from './exceptions';
+import { pendingInterrupts } from './interrupts';
+import { gicSystemAccess, gicSystemRead, gicSystemWrite } from './gic';
 import { cacheSize, identification } from './identification';
 import {
   CPU_DAIF, CPU_EL, CPU_FPCR, CPU_FPSR, CPU_SPSEL, HEADER, HEADER_GIC_ENABLED, SYS_ACTLR, SYS_AFSR0, SYS_AFSR1,
@@ -103,7 +104,7 @@ export function readSystemRegister(cpu: usize, encoding: u32): bool {
     case MAIR_EL1: return found(load<u64>(cpu, SYS_MAIR));
     case AMAIR_EL1: return found(load<u64>(cpu, SYS_AMAIR));
     case VBAR_EL1: return found(load<u64>(cpu, SYS_VBAR));
-    case ISR_EL1: return found(gicIrqPending(cpu) ? <u64>PSTATE_I : 0);
+    case ISR_EL1: return found(<u64>pendingInterrupts(cpu));
     case CONTEXTIDR_EL1: return found(load<u64>(cpu, SYS_CONTEXTIDR));
     case TPIDR_EL0: return found(load<u64>(cpu, SYS_TPIDR_EL0));
     case TPIDRRO_EL0: return found(load<u64>(cpu, SYS_TPIDRRO_EL0));
@@ -215,9 +216,9 @@ export function writeSystemRegister(cpu: usize, encoding: u32, value: u64): u32 
     }
     case DAIF: {
       const daif = <u32>value & 0x3c0;
-      const unmasked = (load<u32>(cpu, CPU_DAIF) & ~daif & PSTATE_I) != 0;
+      const unmasked = load<u32>(cpu, CPU_DAIF) & ~daif;
       store<u32>(cpu, daif, CPU_DAIF);
-      return unmasked && gicIrqPending(cpu) ? LEAVE : NEXT;
+      return unmasked & pendingInterrupts(cpu) ? LEAVE : NEXT;
     }
     case NZCV: {
       setNZCV(cpu, <u32>value);
@@ -297,7 +298,7 @@ export function writeSystemRegister(cpu: usize, encoding: u32, value: u64): u32 
   }
   if (gicAccess(encoding) & 2) {
     gicSystemWrite(cpu, encoding, value);
-    return gicIrqPending(cpu) ? LEAVE : NEXT;
+    return pendingInterrupts(cpu) ? LEAVE : NEXT;
   }
   return isPmu(encoding) ? WRITTEN : NOT_WRITABLE;
 }
