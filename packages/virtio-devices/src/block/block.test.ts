@@ -200,6 +200,50 @@ describe('reading and writing, VIRTIO 1.3 §5.2.6', () => {
     expect(disk.device.statistics.errors).toBe(1);
   });
 
+  it('answers a request of more than SEG_MAX times SIZE_MAX bytes with IOERR', () => {
+    const disk = new Disk(new MemoryBlockBackend(1024 * 1024), { queueSize: 4 }, { queueSize: 4 });
+    const limit = disk.driver.read(0x108) * disk.driver.read(0x10c);
+    expect(limit).toBe(128 * 1024);
+    expect(disk.request(blk.VIRTIO_BLK_T_OUT, 0, new Uint8Array(limit)).status).toBe(blk.VIRTIO_BLK_S_OK);
+    expect(disk.request(blk.VIRTIO_BLK_T_OUT, 0, new Uint8Array(limit + 512)).status).toBe(
+      blk.VIRTIO_BLK_S_IOERR,
+    );
+  });
+
+  it('hands a backend segments without the header, joined where they touch, none of them empty', () => {
+    const backend = new MemoryBlockBackend(SECTORS * 512);
+    const segments: [address: number, size: number][] = [];
+    const submit = backend.submit.bind(backend);
+    backend.submit = (batch): void => {
+      for (let at = batch.firstSegment(0); at < batch.endSegment(0); at++) {
+        segments.push([batch.segmentAddress(at), batch.segmentSize(at)]);
+        expect(batch.segmentOffset(at)).toBe(batch.segmentAddress(at) - 0x8000_0000);
+        expect(batch.segmentBytes(at)).toBe(disk.driver.memory.regions[0]!.bytes);
+      }
+      submit(batch);
+    };
+    const disk = new Disk(backend);
+    const base = 0x8000_0000 + 0x10_0000;
+    disk.driver.memory.write(base, header(blk.VIRTIO_BLK_T_OUT, 0));
+    const part = (offset: number, size: number): { address: number; size: number; isWritable: boolean } => ({
+      address: base + offset,
+      size,
+      isWritable: false,
+    });
+    disk.driver.rings[0]!.add([
+      part(0, 16),
+      part(0x1000, 100),
+      part(0x1064, 156),
+      part(0x2000, 256),
+      { writable: 1 },
+    ]);
+    disk.driver.kick(0);
+    expect(segments).toEqual([
+      [base + 0x1000, 256],
+      [base + 0x2000, 256],
+    ]);
+  });
+
   it('answers a sector number beyond 2^53 with IOERR', () => {
     const disk = new Disk();
     const ring = disk.driver.rings[0]!;

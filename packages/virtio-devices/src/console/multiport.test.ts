@@ -133,6 +133,13 @@ describe('bringing ports up, VIRTIO 1.3 §5.3.6.2', () => {
     expect(guest.messages()).toHaveLength(2);
   });
 
+  it('adds no port twice', () => {
+    const guest = new MultiportDriver({ ports: [{}] });
+    guest.start();
+    guest.send(0, DEVICE_READY, 1);
+    expect(guest.messages()).toEqual([]);
+  });
+
   it('needs a reset when a control buffer is too small for a message', () => {
     const guest = new MultiportDriver({ ports: [] });
     guest.driver.start();

@@ -76,6 +76,14 @@ describe('the order of status bits, VIRTIO 1.3 §3.1.1', () => {
     expect(device.take()).toEqual(['reset']);
   });
 
+  it('goes no further once FAILED is set', () => {
+    const { driver } = setUp();
+    driver.status = ACKNOWLEDGE;
+    driver.status |= FAILED;
+    driver.status |= DRIVER;
+    expect(driver.status).toBe(ACKNOWLEDGE | FAILED);
+  });
+
   it('never reaches DRIVER_OK but through the order, whatever is written', () => {
     const value = fc.oneof(fc.constantFrom(0, 1, 3, 11, 15, 128), fc.nat(255));
     fc.assert(
