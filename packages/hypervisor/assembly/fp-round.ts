@@ -125,7 +125,7 @@ export function processNaNs3(format: u32, typeA: u32, a: u64, typeB: u32, b: u64
   return (value >> by) | u64((value << (64 - by)) != 0);
 }
 
-/** Whether a value with the last kept bit `odd`, and `rest` of the bits after it (`half` their top), moves away from 0. */
+/** Whether a value with last kept bit `odd` and `rest` after it (`half` is half a unit) is rounded away from 0. */
 // @ts-ignore: decorator
 @inline export function roundsAway(mode: u32, sign: u32, odd: bool, rest: u64, half: u64): bool {
   switch (mode) {

@@ -1,5 +1,7 @@
 // Advanced SIMD floating point: two-register miscellaneous, fixed-point conversions, and their scalar forms (C4.1.96).
-import { beginFp, ROUND_AWAY, ROUND_DOWN, ROUND_NEAREST, ROUND_ODD, ROUND_UP, ROUND_ZERO, roundingMode } from './fp-state';
+import {
+  beginFp, ROUND_AWAY, ROUND_DOWN, ROUND_NEAREST, ROUND_ODD, ROUND_UP, ROUND_ZERO, roundingMode,
+} from './fp-state';
 import { DOUBLE, HALF, SINGLE } from './fp-round';
 import { sqrt32, sqrt64 } from './fp-arith';
 import { related } from './fp-compare';

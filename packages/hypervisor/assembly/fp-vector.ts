@@ -101,12 +101,14 @@ function lanes(op: u32, double: u32, count: u32, d: v128, n: v128, m: v128): v12
     const high = lane64(op, i64x2.extract_lane(d, 1), i64x2.extract_lane(n, 1), i64x2.extract_lane(m, 1));
     return i64x2.replace_lane(r, 1, high);
   }
-  let r = i64x2.splat(0);
-  r = i32x4.replace_lane(r, 0, lane32(op, i32x4.extract_lane(d, 0), i32x4.extract_lane(n, 0), i32x4.extract_lane(m, 0)));
+  const first = lane32(op, i32x4.extract_lane(d, 0), i32x4.extract_lane(n, 0), i32x4.extract_lane(m, 0));
+  let r = i32x4.replace_lane(i64x2.splat(0), 0, first);
   if (count == 1) return r;
-  r = i32x4.replace_lane(r, 1, lane32(op, i32x4.extract_lane(d, 1), i32x4.extract_lane(n, 1), i32x4.extract_lane(m, 1)));
+  const second = lane32(op, i32x4.extract_lane(d, 1), i32x4.extract_lane(n, 1), i32x4.extract_lane(m, 1));
+  r = i32x4.replace_lane(r, 1, second);
   if (count == 2) return r;
-  r = i32x4.replace_lane(r, 2, lane32(op, i32x4.extract_lane(d, 2), i32x4.extract_lane(n, 2), i32x4.extract_lane(m, 2)));
+  const third = lane32(op, i32x4.extract_lane(d, 2), i32x4.extract_lane(n, 2), i32x4.extract_lane(m, 2));
+  r = i32x4.replace_lane(r, 2, third);
   return i32x4.replace_lane(
     r, 3, lane32(op, i32x4.extract_lane(d, 3), i32x4.extract_lane(n, 3), i32x4.extract_lane(m, 3)));
 }

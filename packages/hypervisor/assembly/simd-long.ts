@@ -1,7 +1,9 @@
 // Advanced SIMD three different, and integer operations by element (Arm ARM C4.1.96).
 import { signedAddSaturate, signedSubSaturate, threeSame } from './simd-same';
-import { fieldQ, fieldRd, fieldRm, fieldRn, fieldSize, readQ, readV, setSaturated, writeQ, writeV } from './simd-regs';
-import { absDiffV, addV, evenLanes, laneOf, lowLaneMask, lowPair, mulLow, shrV, splatV, subV, widenLow } from './simd-lanes';
+import { fieldQ, fieldRd, fieldRm, fieldRn, fieldSize, readQ, readV, writeQ, writeV } from './simd-regs';
+import {
+  absDiffV, addV, evenLanes, laneOf, lowLaneMask, lowPair, mulLow, shrV, splatV, subV, widenLow,
+} from './simd-lanes';
 
 /** Three different, vector; false when unallocated. */
 export function execThreeDifferent(cpu: usize, insn: u32): bool {

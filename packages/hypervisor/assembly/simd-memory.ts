@@ -1,7 +1,7 @@
 // Advanced SIMD load/store multiple structures and single structure (Arm ARM C4.1.94).
 import { faulted, memHigh, memLoad, memLoad128, memStore, memStore128 } from './mem';
 import { getX, getXsp, setXsp } from './state';
-import { fieldQ, fieldRd, fieldRm, fieldRn, readV, writeQ, writeV } from './simd-regs';
+import { fieldQ, fieldRd, fieldRm, fieldRn, readV, writeQ } from './simd-regs';
 import { laneOf, splatV } from './simd-lanes';
 import { CPU_V } from './layout';
 

@@ -1,6 +1,8 @@
 // Advanced SIMD two-register miscellaneous (integer) and across lanes (Arm ARM C4.1.96).
 import { signedSubSaturate } from './simd-same';
-import { fieldQ, fieldRd, fieldRn, fieldSize, readD, readQ, readV, setSaturated, writeQ, writeScalar, writeV } from './simd-regs';
+import {
+  fieldQ, fieldRd, fieldRn, fieldSize, readQ, readV, setSaturated, writeQ, writeScalar, writeV,
+} from './simd-regs';
 import { addV, eqV, evenLanes, gtV, laneOf, lowPair, maxV, minV, shlV, shrV, subV, widenLow } from './simd-lanes';
 
 /** Whether the integer operation `op` (U in bit 5, opcode in bits 4:0) exists as a vector operation. */

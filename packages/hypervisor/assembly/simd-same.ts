@@ -1,7 +1,9 @@
 // Advanced SIMD three same, integer operations (Arm ARM C4.1.96, "Advanced SIMD three same").
 // The kernel works on whole registers; the callers zero the lanes that an instruction does not have.
 import { setSaturated } from './simd-regs';
-import { addV, absDiffV, eqV, evenLanes, geV, gtV, lowPair, maxV, minV, mulV, oddLanes, shlV, shrV, subV } from './simd-lanes';
+import {
+  addV, absDiffV, eqV, evenLanes, geV, gtV, lowPair, maxV, minV, mulV, oddLanes, shrV, subV,
+} from './simd-lanes';
 import { shiftByRegister } from './simd-shift-reg';
 
 // Bit per operation (U in bit 5, opcode in bits 4:0) that exists for lanes of 8, of 16 and 32, and of 64 bits.

@@ -2,7 +2,7 @@
 import { shiftByRegister } from './simd-shift-reg';
 import { narrowV, upperPart } from './simd-misc';
 import { fieldQ, fieldRd, fieldRn, readQ, readV, setSaturated, writeQ, writeV } from './simd-regs';
-import { addV, lowLaneMask, lowPair, shlV, shrV, splatV, subV, widenLow } from './simd-lanes';
+import { addV, lowLaneMask, lowPair, shlV, shrV, splatV, widenLow } from './simd-lanes';
 
 /** Lanes shifted right by 1 to the lane width. */
 function shiftRight(size: u32, n: v128, by: i32, unsigned: bool): v128 {

@@ -5,13 +5,14 @@ import { lanes64, relate } from './values.ts';
 /** Layout of a state: `struct state` of runner.c. */
 export const STATE_SIZE = 1040;
 export const RESULT_SIZE = 48;
-const STATE_X = 512;
+export const STATE_X = 512;
 const STATE_NZCV = 760;
 const STATE_FPCR = 764;
 const STATE_FPSR = 768;
 const STATE_COUNT = 772;
 const STATE_MEMORY = 784;
 const MEMORY_ADDRESS = 0x10000000n;
+export const MEMORY_END = MEMORY_ADDRESS + 256n;
 
 const INSTRUCTIONS_PER_STATE = 48;
 const INSTRUCTIONS_PER_RELATED_STATE = 12;
