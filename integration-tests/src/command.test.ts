@@ -43,6 +43,11 @@ describe('run -- CMD', () => {
     expect(result.code).toBe(137);
   });
 
+  it('gives the command default signal handling and a /dev/stdin of its own', async () => {
+    const result = await sh('sh -c "kill -INT \\$\\$"; echo $?; cat /dev/stdin', [], { stdin: 'in' });
+    expect(result.stdout.toString()).toBe('130\nin');
+  });
+
   it('ends with the command, whatever the command left running', async () => {
     const result = await sh('sleep 1000 & echo started');
     expect(result.stdout.toString()).toBe('started\n');

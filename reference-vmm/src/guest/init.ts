@@ -37,10 +37,6 @@ ${modules.map((name) => `insmod /lib/modules/${name}.ko`).join('\n')}
 ip link set lo up 2>/dev/null
 cd /root
 for port in /dev/vport*p${control.id}; do device=\${port%p${control.id}}; done
-# poweroff, reboot and halt tell the first process by a signal; wait, unlike a foreground child, lets it through.
-trap 'poweroff -f' USR2
-trap 'reboot -f' TERM
-trap 'halt -f' USR1
 if [ -f /${COMMAND_FILE} ]; then
   mkfifo /run/stdin /run/stdout /run/stderr
   cat "\${device}p${stdin.id}" >/run/stdin &
@@ -48,8 +44,7 @@ if [ -f /${COMMAND_FILE} ]; then
   stdout=$!
   cat /run/stderr >"\${device}p${stderr.id}" &
   stderr=$!
-  unshare --fork --pid --mount-proc sh /${COMMAND_FILE} </run/stdin >/run/stdout 2>/run/stderr &
-  wait $!
+  unshare --fork --pid --mount-proc sh /${COMMAND_FILE} </run/stdin >/run/stdout 2>/run/stderr
   code=$?
   wait $stdout
   wait $stderr
@@ -57,7 +52,15 @@ else
   tty=/dev/hvc0
   [ -c $tty ] || tty=/dev/ttyAMA0
   stty -F $tty sane
-  setsid -c sh -l <$tty >$tty 2>&1 &
+  # The shell's poweroff, reboot and halt tell the first process by a signal, which wait lets through and a
+  # foreground child would not. login, because it gives its shell back the SIGINT that "&" takes away;
+  # and without a system log it would report itself on the console.
+  trap 'poweroff -f' USR2
+  trap 'reboot -f' TERM
+  trap 'halt -f' USR1
+  syslogd -O /run/messages
+  until [ -S /dev/log ]; do usleep 1000; done
+  setsid -c login -f root <$tty >$tty 2>&1 &
   wait $!
   code=$?
 fi
