@@ -1,7 +1,7 @@
 import { undefinedInstruction } from './host';
 import {
   CPU_BANK_CURRENT, CPU_DAIF, CPU_EL, CPU_EXCLUSIVE_SIZE, CPU_FAULTED, CPU_FP_TRAP, CPU_IL, CPU_PC, CPU_SLOW_MODE,
-  CPU_SP, CPU_SP_EL0, CPU_SP_EL1, CPU_SPSEL, CPU_TLB, CPU_TLB_EL0, CPU_TLBS, SYS_CPACR, SYS_ELR, SYS_ESR, SYS_FAR,
+  CPU_SP, CPU_SP_EL0, CPU_SP_EL1, CPU_SPSEL, CPU_TLB, CPU_TLB_EL0, CPU_TLBS, CPU_WORDS, SYS_CPACR, SYS_ELR, SYS_ESR, SYS_FAR,
   SYS_SCTLR, SYS_SPSR, SYS_VBAR, TLB_SIZE,
 } from './layout';
 import { getNZCV, setNZCV, vcpuIndex } from './state';
@@ -105,7 +105,7 @@ export function stackMisaligned(cpu: usize): bool {
 
 /** Whether each instruction needs checks that records do not make: illegal state, or a misaligned SP. */
 export function needsSlowMode(cpu: usize): u32 {
-  return u32(load<u32>(cpu, CPU_IL) != 0 || stackMisaligned(cpu));
+  return u32((load<u32>(cpu, CPU_IL) | load<u32>(cpu, CPU_WORDS)) != 0 || stackMisaligned(cpu));
 }
 
 /** Recomputes what the interpreter keeps ready about the current state. */

@@ -232,6 +232,8 @@ export const EXIT_DETAIL: u32 = 0x83c;
 export const MMIO_COUNT: u32 = 0x840;
 export const MMIO_CURSOR: u32 = 0x844;
 export const MMIO_OPEN: u32 = 0x848;
+/** Not 0: every instruction is executed from its word, never from a record. For tests; survives a reset. */
+export const CPU_WORDS: u32 = 0x84c;
 export const MMIO_LOG: u32 = 0x880;
 export const MMIO_LOG_ENTRIES: u32 = 64;
 export const MMIO_LOG_STRIDE: u32 = 24;

@@ -189,6 +189,8 @@ export class EngineRunner {
     view.setUint32(this.layout('HEADER') + this.layout('HEADER_REGION_COUNT'), 1, true);
     this.buildTables();
     this.buildVectors();
+    // The engine has two ways of executing: decoded instructions, and words as they are.
+    if (process.env['VMM_ORACLE_WORDS'] === '1') view.setUint32(this.vcpu('CPU_WORDS'), 1, true);
     functions.vcpuReset(0);
     this.system(MAIR_EL1, MAIR);
     this.system(TCR_EL1, TCR);
