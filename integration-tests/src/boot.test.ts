@@ -83,7 +83,7 @@ describe('a kernel, an initrd and a command line of the user', () => {
     );
     let answered = false;
     const result = await cli(['run', '-k', kernel, '--initrd', initrd], {
-      stdin: 'open',
+      openStdin: true,
       onOutput: (text, { write }) => {
         if (answered || !text.includes('ready')) return;
         answered = true;

@@ -55,7 +55,7 @@ describe('run -- CMD', () => {
   });
 
   it('does not wait for standard input that the command does not read', async () => {
-    const result = await inGuest(['true'], [], { stdin: 'open' });
+    const result = await inGuest(['true'], [], { openStdin: true });
     expect(result.code).toBe(0);
   });
 

@@ -109,7 +109,7 @@ describe('wrong input is refused with one clear line', () => {
   it('a name that another VM has, which goes on', async () => {
     let second: Promise<CliResult> | undefined;
     const first = await sh('echo up; read line; echo "still here: $line"', ['--name', 'taken'], {
-      stdin: 'open',
+      openStdin: true,
       onOutput: (text, { write }) => {
         if (second !== undefined || !text.includes('up')) return;
         second = cli(['run', '--name', 'taken', '--', 'true']);

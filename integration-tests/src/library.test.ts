@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
 import { text } from 'node:stream/consumers';
-import { VmBuilder, VmmError } from '@vmm/reference-vmm';
+import { VmBuilder, type Vmm, VmmError } from '@vmm/reference-vmm';
 import { BOOT_TIMEOUT, Scratch, guest, initrdWith } from './support.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);
@@ -45,8 +45,7 @@ describe('VmBuilder', () => {
   });
 
   it('stops a running VM, twice, and two VMs live in one process', async () => {
-    const build = (): Promise<InstanceType<typeof import('@vmm/reference-vmm').Vmm>> =>
-      new VmBuilder().command('sh', '-c', 'echo up; sleep 1000').build();
+    const build = (): Promise<Vmm> => new VmBuilder().command('sh', '-c', 'echo up; sleep 1000').build();
     const vms = await Promise.all([build(), build()]);
     for (const vm of vms) vm.start();
     for (const vm of vms) {

@@ -20,7 +20,9 @@ export interface CliResult {
 }
 
 export interface CliOptions {
-  readonly stdin?: string | Uint8Array | 'open';
+  readonly stdin?: string | Uint8Array;
+  /** Standard input does not end; `write` types into it. */
+  readonly openStdin?: boolean;
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   /** Called with all of standard output so far, whenever it grew; `kill` sends the process a signal. */
@@ -61,7 +63,7 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
       });
     });
     child.stdin.on('error', () => undefined);
-    if (options.stdin === 'open') return;
+    if (options.openStdin === true) return;
     child.stdin.end(options.stdin ?? '');
   });
 }

@@ -12,8 +12,9 @@ export const HOSTNAME_FILE = 'vmm/hostname';
 
 /**
  * First process of the built-in guest. With `/vmm/command` it runs that in a PID namespace of its own, so
- * that nothing outlives the command, with FIFOs between the command and the ports: a port can be opened
- * once only, and scripts open /dev/stdout and /dev/stderr anew.
+ * that nothing outlives the command, with pipes between the command and the ports: a port can be opened
+ * once only, and scripts open /dev/stdin, /dev/stdout and /dev/stderr anew. Standard input's reader is not
+ * waited for, and holds neither output open.
  */
 export function initScript(modules: readonly string[]): string {
   const { stdin, stdout, stderr, control } = COMMAND_PORTS;
@@ -38,16 +39,12 @@ ip link set lo up 2>/dev/null
 cd /root
 for port in /dev/vport*p${control.id}; do device=\${port%p${control.id}}; done
 if [ -f /${COMMAND_FILE} ]; then
-  mkfifo /run/stdin /run/stdout /run/stderr
-  cat "\${device}p${stdin.id}" >/run/stdin &
-  cat /run/stdout >"\${device}p${stdout.id}" &
-  stdout=$!
-  cat /run/stderr >"\${device}p${stderr.id}" &
-  stderr=$!
-  unshare --fork --pid --mount-proc sh /${COMMAND_FILE} </run/stdin >/run/stdout 2>/run/stderr
-  code=$?
-  wait $stdout
-  wait $stderr
+  {
+    { cat "\${device}p${stdin.id}" 2>&- 3>&- & } |
+    { unshare --fork --pid --mount-proc sh /${COMMAND_FILE} 2>&3 3>&-; echo $? >/run/code; } |
+    cat >"\${device}p${stdout.id}" 3>&-
+  } 3>&1 | cat >"\${device}p${stderr.id}"
+  read -r code </run/code
 else
   tty=/dev/hvc0
   [ -c $tty ] || tty=/dev/ttyAMA0
