@@ -47,11 +47,20 @@ function untilFires(cpu: usize, ctl: u64, cval: u64): u64 {
   return (ctl & (CTL_ENABLE | CTL_IMASK)) == CTL_ENABLE ? nanosecondsUntil(cpu, cval) : ~<u64>0;
 }
 
-/** Nanoseconds until a timer of the vCPU fires, 0 when one does, all ones when none will. */
+function untilRaised(cpu: usize, raised: u32, ctl: u64, cval: u64): u64 {
+  const delay = untilFires(cpu, ctl, cval);
+  return delay == 0 && raised != 0 ? ~<u64>0 : delay;
+}
+
+/**
+ * Nanoseconds until a timer of the vCPU raises its line, 0 when one is about to, all ones when none will. A line
+ * that is up already, and did not end the WFI, never will: the interrupt is disabled.
+ */
 export function timerNanoseconds(cpu: usize): u64 {
+  const levels = load<u32>(cpu, CPU_TIMER_LEVELS);
   return min(
-    untilFires(cpu, load<u64>(cpu, SYS_CNTV_CTL), load<u64>(cpu, SYS_CNTV_CVAL)),
-    untilFires(cpu, load<u64>(cpu, SYS_CNTP_CTL), load<u64>(cpu, SYS_CNTP_CVAL)),
+    untilRaised(cpu, levels & 1, load<u64>(cpu, SYS_CNTV_CTL), load<u64>(cpu, SYS_CNTV_CVAL)),
+    untilRaised(cpu, levels & 2, load<u64>(cpu, SYS_CNTP_CTL), load<u64>(cpu, SYS_CNTP_CVAL)),
   );
 }
 
