@@ -18,12 +18,14 @@ import {
 } from './layout';
 import { dataAddress, faulted } from './mem';
 import {
-  ACCESS_READ, ACCESS_WRITE, walk, walkAttributes, walkFault, walkPermissions, walkPhysical,
+  ACCESS_READ, ACCESS_WRITE, walk, walkAttributes, walkFault, walkPermissions, walkPhysical, walkShareability,
 } from './mmu';
 import { physicalToHost } from './regions';
 import { EXIT, LEAVE, NEXT, RESYNC, UNALLOCATED } from './status';
 import { currentEl, getX, setX } from './state';
-import { NOT_WRITABLE, readSystemRegister, systemValue, writeSystemRegister } from './sysregs';
+import {
+  NOT_WRITABLE, isDebugChannel, readSystemRegister, systemValue, writeSystemRegister,
+} from './sysregs';
 import { PAGE_MASK, dataEntry, tlbOf } from './tlb';
 import { timerUpdate } from './timer';
 
@@ -141,15 +143,15 @@ function maintenanceAddress(cpu: usize, va: u64, access: u32): usize {
 }
 
 function zeroBlock(cpu: usize, va: u64): u32 {
-  va &= ~<u64>(ZERO_BLOCK - 1);
-  const host = dataAddress(cpu, va, ZERO_BLOCK, ACCESS_WRITE, currentEl(cpu));
+  // As a byte: FAR_EL1 takes the address as it was given.
+  const host = dataAddress(cpu, va, 1, ACCESS_WRITE, currentEl(cpu));
   if (faulted(cpu)) return NEXT;
   if (host == 0) {
     // A device takes no DC ZVA (Arm ARM D8.8).
-    raiseDataAbort(cpu, FSC_ALIGNMENT | ISS_WNR | ISS_CM, va);
+    raiseDataAbort(cpu, FSC_ALIGNMENT | ISS_WNR, va);
     return NEXT;
   }
-  memory.fill(host, 0, ZERO_BLOCK);
+  memory.fill(host & ~(ZERO_BLOCK - 1), 0, ZERO_BLOCK);
   return NEXT;
 }
 
@@ -157,7 +159,10 @@ function zeroBlock(cpu: usize, va: u64): u32 {
 function translateAddress(cpu: usize, va: u64, el: u32, access: u32): u32 {
   let par: u64;
   if (walk(cpu, va, el) && (walkPermissions & access) != 0) {
-    par = (walkPhysical & 0x0000fffffffff000) | (<u64>walkAttributes << 56) | (1 << 11) | (2 << 7);
+    // Device and Non-cacheable memory is outer shareable, whatever the descriptor says.
+    const cacheable = (walkAttributes & 0xf0) != 0 && walkAttributes != 0x44;
+    const shareability = cacheable ? walkShareability : 2;
+    par = (walkPhysical & 0x0000fffffffff000) | (<u64>walkAttributes << 56) | (1 << 11) | <u64>(shareability << 7);
   } else {
     par = 1 | (<u64>walkFault << 1) | (1 << 11);
   }
@@ -264,25 +269,40 @@ function el0Access(cpu: usize, encoding: u32, isRead: bool): u32 {
     case FPCR:
     case FPSR:
     case TPIDR_EL0:
-    case DCZID_EL0: return 0;
+    case DCZID_EL0: return isRead || encoding != DCZID_EL0 ? 0 : 2;
     case TPIDRRO_EL0: return isRead ? 0 : 2;
-    case CTR_EL0: { allowed = sctlrHas(cpu, SCTLR_UCT); break; }
+    case CTR_EL0: {
+      if (!isRead) return 2;
+      allowed = sctlrHas(cpu, SCTLR_UCT);
+      break;
+    }
     case DAIF: { allowed = sctlrHas(cpu, SCTLR_UMA); break; }
     case CNTFRQ_EL0: {
       if (!isRead) return 2;
       allowed = (cntkctl & (CNTKCTL_EL0PCTEN | CNTKCTL_EL0VCTEN)) != 0;
       break;
     }
-    case CNTPCT_EL0: { allowed = (cntkctl & CNTKCTL_EL0PCTEN) != 0; break; }
-    case CNTVCT_EL0: { allowed = (cntkctl & CNTKCTL_EL0VCTEN) != 0; break; }
+    case CNTPCT_EL0: {
+      if (!isRead) return 2;
+      allowed = (cntkctl & CNTKCTL_EL0PCTEN) != 0;
+      break;
+    }
+    case CNTVCT_EL0: {
+      if (!isRead) return 2;
+      allowed = (cntkctl & CNTKCTL_EL0VCTEN) != 0;
+      break;
+    }
     case CNTP_TVAL_EL0:
     case CNTP_CTL_EL0:
     case CNTP_CVAL_EL0: { allowed = (cntkctl & CNTKCTL_EL0PTEN) != 0; break; }
     case CNTV_TVAL_EL0:
     case CNTV_CTL_EL0:
     case CNTV_CVAL_EL0: { allowed = (cntkctl & CNTKCTL_EL0VTEN) != 0; break; }
-    // PMU (PMUSERENR_EL0 is 0) and debug communication channel.
-    default: allowed = false;
+    // The PMU's, were there one, are EL1's alone.
+    default: {
+      if (!isDebugChannel(encoding)) return 2;
+      allowed = false;
+    }
   }
   return u32(!allowed);
 }
@@ -298,9 +318,7 @@ function moveSystemRegister(cpu: usize, insn: u32): u32 {
       return RESYNC;
     }
     const obstacle = el0Access(cpu, encoding, isRead);
-    if (obstacle == 1) {
-      return isRead ? readSystemRegister(cpu, encoding) ? trapSystem(cpu, insn) : UNALLOCATED : trapSystem(cpu, insn);
-    }
+    if (obstacle == 1) return trapSystem(cpu, insn);
     if (obstacle == 2) {
       raiseUndefined(cpu);
       return RESYNC;

@@ -22,6 +22,11 @@ export function faulted(cpu: usize): bool {
   return load<u32>(cpu, CPU_FAULTED) != 0;
 }
 
+/** Whether SCTLR_EL1.A asks for aligned accesses. */
+export function alignmentChecked(cpu: usize): bool {
+  return (load<u64>(cpu, SYS_SCTLR) & SCTLR_A) != 0;
+}
+
 /** Raises the alignment fault of an access that must be aligned to `size` bytes; true when it is misaligned. */
 export function alignmentFault(cpu: usize, va: u64, size: u32, write: bool): bool {
   if ((va & (size - 1)) == 0) return false;
@@ -68,13 +73,14 @@ function crosses(va: u64, size: u32): bool {
 /** Loads across a page boundary, byte by byte; both pages are checked first. */
 function loadAcross(cpu: usize, va: u64, size: u32, el: u32): u64 {
   const split: u32 = 0x1000 - (<u32>va & 0xfff);
+  // Before the translation (Arm ARM D1.3.6, priority of synchronous exceptions).
+  if (alignmentChecked(cpu)) {
+    raiseDataAbort(cpu, FSC_ALIGNMENT, va);
+    return 0;
+  }
   const first = dataAddress(cpu, va, 1, ACCESS_READ, el);
   if (first == 0) {
     if (!faulted(cpu)) raiseDataAbort(cpu, FSC_ALIGNMENT, va);
-    return 0;
-  }
-  if (load<u64>(cpu, SYS_SCTLR) & SCTLR_A) {
-    raiseDataAbort(cpu, FSC_ALIGNMENT, va);
     return 0;
   }
   const second = dataAddress(cpu, va + split, 1, ACCESS_READ, el);
@@ -92,10 +98,14 @@ function loadAcross(cpu: usize, va: u64, size: u32, el: u32): u64 {
 
 function storeAcross(cpu: usize, va: u64, size: u32, value: u64, el: u32): void {
   const split: u32 = 0x1000 - (<u32>va & 0xfff);
+  if (alignmentChecked(cpu)) {
+    raiseDataAbort(cpu, FSC_ALIGNMENT | ISS_WNR, va);
+    return;
+  }
   const first = dataAddress(cpu, va, 1, ACCESS_WRITE, el);
   const second: usize = first == 0 ? <usize>0 : dataAddress(cpu, va + split, 1, ACCESS_WRITE, el);
   if (faulted(cpu)) return;
-  if (second == 0 || (load<u64>(cpu, SYS_SCTLR) & SCTLR_A) != 0) {
+  if (second == 0) {
     raiseDataAbort(cpu, FSC_ALIGNMENT | ISS_WNR, va);
     return;
   }
@@ -152,6 +162,10 @@ export function memStore(cpu: usize, va: u64, log2: u32, value: u64): void {
 
 /** Loads 16 bytes: returns the low half and leaves the high half for `memHigh`. */
 export function memLoad128(cpu: usize, va: u64): u64 {
+  if ((va & 15) != 0 && alignmentChecked(cpu)) {
+    alignmentFault(cpu, va, 16, false);
+    return 0;
+  }
   const low = memLoad(cpu, va, 3);
   store<u64>(cpu, memLoad(cpu, va + 8, 3), CPU_MEM_HIGH);
   return low;
@@ -163,6 +177,10 @@ export function memHigh(cpu: usize): u64 {
 
 /** Stores 16 bytes. When the second half faults, the first may have been stored. */
 export function memStore128(cpu: usize, va: u64, low: u64, high: u64): void {
+  if ((va & 15) != 0 && alignmentChecked(cpu)) {
+    alignmentFault(cpu, va, 16, true);
+    return;
+  }
   memStore(cpu, va, 3, low);
   memStore(cpu, va + 8, 3, high);
 }

@@ -29,6 +29,8 @@ export let walkShift: u32 = 0;
 export let walkAttributes: u32 = 0;
 /** Whether the mapping belongs to one address space (nG). */
 export let walkNonGlobal: bool = false;
+/** SH of the descriptor. */
+export let walkShareability: u32 = 0;
 /** Fault status code of a failed walk; after a successful one, that of a permission fault there. */
 export let walkFault: u32 = 0;
 
@@ -124,6 +126,7 @@ export function walk(cpu: usize, va: u64, el: u32): bool {
   walkShift = shift;
   walkAttributes = <u32>(load<u64>(cpu, SYS_MAIR) >> ((descriptor & 0x1c) << 1)) & 0xff;
   walkNonGlobal = (descriptor & 0x800) != 0;
+  walkShareability = <u32>(descriptor >> 8) & 3;
   walkFault = FSC_PERMISSION + level;
   const el0 = (descriptor & 0x40) != 0 && ((hierarchy >> 61) & 1) == 0;
   const readOnly = (descriptor & 0x80) != 0 || ((hierarchy >> 62) & 1) != 0;

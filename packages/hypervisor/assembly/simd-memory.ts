@@ -1,5 +1,5 @@
 // Advanced SIMD load/store multiple structures and single structure (Arm ARM C4.1.94).
-import { faulted, memHigh, memLoad, memLoad128, memStore, memStore128 } from './mem';
+import { alignmentChecked, faulted, memHigh, memLoad, memLoad128, memStore, memStore128 } from './mem';
 import { getX, getXsp, setXsp } from './state';
 import { fieldQ, fieldRd, fieldRm, fieldRn, readV, writeQ } from './simd-regs';
 import { laneOf, splatV } from './simd-lanes';
@@ -62,8 +62,9 @@ function multiple(cpu: usize, insn: u32): bool {
   if (size == 3 && !q && structures != 1) return false;
   const base = getXsp(cpu, fieldRn(insn));
   const isLoad = (insn & 0x00400000) != 0;
-  if (structures == 1) whole(cpu, insn, base, registers, isLoad);
-  else interleaved(cpu, insn, base, size, registers, isLoad);
+  // Where alignment is checked, it is that of each element.
+  if (structures == 1 && !alignmentChecked(cpu)) whole(cpu, insn, base, registers, isLoad);
+  else elements(cpu, insn, base, size, registers, structures, isLoad);
   if (!faulted(cpu)) writeBack(cpu, insn, base, registers << (q ? 4 : 3));
   return true;
 }
@@ -106,18 +107,28 @@ function commitKept(cpu: usize, rt: u32, registers: u32): void {
   if (registers > 3) commit(cpu, rt + 3, low3, high3);
 }
 
-/** LD2-LD4, ST2-ST4: element after element of each register in turn. */
-function interleaved(cpu: usize, insn: u32, base: u64, size: u32, registers: u32, isLoad: bool): void {
+/** Element by element: those of one register after the other for LD1 and ST1, of all registers in turn for others. */
+function elements(
+  cpu: usize, insn: u32, base: u64, size: u32, registers: u32, structures: u32, isLoad: bool,
+): void {
   const rt = fieldRd(insn);
   const lanes: u32 = (fieldQ(insn) ? 16 : 8) >> size;
-  let va = base;
   if (isLoad) low0 = high0 = low1 = high1 = low2 = high2 = low3 = high3 = 0;
-  for (let lane: u32 = 0; lane < lanes; lane++) {
-    for (let i: u32 = 0; i < registers; i++) {
-      if (isLoad) keep(i, lane << (3 + size), memLoad(cpu, va, size));
-      else memStore(cpu, va, size, laneOf(size, readV(cpu, (rt + i) & 31), lane));
-      if (faulted(cpu)) return;
-      va += <u64>1 << size;
+  let i: u32 = 0;
+  let lane: u32 = 0;
+  for (let n: u32 = 0; n < lanes * registers; n++) {
+    const va = base + (<u64>n << size);
+    if (isLoad) keep(i, lane << (3 + size), memLoad(cpu, va, size));
+    else memStore(cpu, va, size, laneOf(size, readV(cpu, (rt + i) & 31), lane));
+    if (faulted(cpu)) return;
+    if (structures == 1) {
+      if (++lane == lanes) {
+        lane = 0;
+        i++;
+      }
+    } else if (++i == registers) {
+      i = 0;
+      lane++;
     }
   }
   if (isLoad) commitKept(cpu, rt, registers);

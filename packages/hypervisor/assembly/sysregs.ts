@@ -54,6 +54,11 @@ function isPmu(encoding: u32): bool {
   return ((group == 0x189 || group == 0x1b9) && crm >= 12 && crm <= 14) || (group == 0x1be && crm >= 8);
 }
 
+/** MDCCSR_EL0, DBGDTR_EL0, DBGDTRRX_EL0 (and DBGDTRTX_EL0). */
+export function isDebugChannel(encoding: u32): bool {
+  return encoding == MDCCSR_EL0 || encoding == DBGDTR_EL0 || encoding == DBGDTRRX_EL0;
+}
+
 /** DBGBVRn, DBGBCRn, DBGWVRn, DBGWCRn. */
 function isDebugPair(encoding: u32): bool {
   return encoding >> 7 == 0x100 && (encoding & 7) >= 4;
