@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { webAssembly, type WasmModule } from '../../src/wasm/webassembly.ts';
+import { EngineMachine, type Functions } from './machine.ts';
 import {
   BRK,
   CODE_BASE,
@@ -20,25 +19,8 @@ import {
   type Outcome,
 } from './state.ts';
 
-const ENGINE: URL = new URL('../../dist/wasm/engine.wasm', import.meta.url);
-
-/** Exports that are functions, as in ENGINE.md. */
-interface Functions {
-  engineInit(): void;
-  vcpuReset(index: number): void;
-  run(index: number, budget: number): number;
-  getRegister(index: number, id: number): bigint;
-  setRegister(index: number, id: number, value: bigint): void;
-  getSystemRegister(index: number, encoding: number): bigint;
-  setSystemRegister(index: number, encoding: number, value: bigint): number;
-}
-
-/** 96 MiB: the engine's own state and the RAM region. */
-const MEMORY_PAGES = 1536;
-
 /** Register ids of getRegister and setRegister. */
 const ID_SP_EL0 = 31;
-const ID_PC = 33;
 const ID_FPCR = 35;
 const ID_FPSR = 36;
 const ID_V = 64;
@@ -105,6 +87,7 @@ const DFSC_ALIGNMENT = 0x21;
  * stores to a device page, which is the exit.
  */
 export class EngineRunner {
+  private readonly machine: EngineMachine;
   private readonly functions: Functions;
   private readonly layout: (name: string) => number;
   private readonly view: DataView;
@@ -114,50 +97,21 @@ export class EngineRunner {
   /** Where the words of the case before are. */
   private code: readonly [from: number, count: number] = [0, 0];
   private readonly initial = new Uint32Array(DATA_WORDS * 2);
-  /** Words that raised Undefined, as the engine told its host. */
-  readonly undefined: number[] = [];
   /** Does ID_AA64ISAR0_EL1 say that the cryptographic instructions are there? */
   readonly hasCryptography: boolean;
 
   static async load(): Promise<EngineRunner> {
-    return new EngineRunner(await compileEngine());
+    return new EngineRunner(await EngineMachine.load(RAM, RAM_SIZE));
   }
 
-  private constructor(module: WasmModule) {
-    const { Instance, Memory } = webAssembly();
-    const memory = new Memory({ initial: MEMORY_PAGES, maximum: 65536, shared: true });
-    const { exports } = new Instance(module, {
-      env: {
-        memory,
-        hostNanoseconds: () => 0,
-        undefinedInstruction: (_index: number, word: number) => this.undefined.push(word >>> 0),
-      },
-    });
-    const names: readonly (keyof Functions)[] = [
-      'engineInit',
-      'vcpuReset',
-      'run',
-      'getRegister',
-      'setRegister',
-      'getSystemRegister',
-      'setSystemRegister',
-    ];
-    for (const name of names)
-      if (typeof exports[name] !== 'function') throw new Error(`the engine does not export ${name}`);
-    this.functions = exports as unknown as Functions;
-    this.layout = (name) => {
-      const global = exports[name];
-      if (typeof global !== 'object' || global === null || !('value' in global))
-        throw new Error(`the engine does not export ${name}`);
-      return Number(global.value) >>> 0;
-    };
-    this.ram = this.layout('RAM_BASE');
+  private constructor(machine: EngineMachine) {
+    this.machine = machine;
+    this.functions = machine.functions;
+    this.layout = machine.layout;
+    this.view = machine.view;
+    this.bytes = machine.bytes;
+    this.ram = machine.ram;
     this.interrupted = this.layout('EXIT_INTERRUPTED');
-    if (this.ram + RAM_SIZE > memory.buffer.byteLength)
-      throw new Error('MEMORY_PAGES is too small for the engine');
-    this.view = new DataView(memory.buffer);
-    this.bytes = new Uint8Array(memory.buffer);
-    this.functions.engineInit();
     this.setUp();
     this.hasCryptography = (this.functions.getSystemRegister(0, ID_AA64ISAR0_EL1) & 0xfff0n) !== 0n;
   }
@@ -172,34 +126,20 @@ export class EngineRunner {
     return this.leave();
   }
 
-  private vcpu(name: string): number {
-    return this.layout('VCPU_BASE') + this.layout(name);
-  }
-
   /** Machine, page table, vectors, and a first run up to the report in the vector. */
   private setUp(): void {
-    const { functions, view, ram } = this;
-    const region = this.layout('HEADER') + this.layout('HEADER_REGIONS');
-    view.setBigUint64(region + this.layout('REGION_BASE'), BigInt(RAM), true);
-    view.setBigUint64(region + this.layout('REGION_SIZE'), BigInt(RAM_SIZE), true);
-    view.setUint32(region + this.layout('REGION_OFFSET'), ram, true);
-    view.setUint32(region + this.layout('REGION_FLAGS'), 0, true);
-    view.setUint32(this.layout('HEADER') + this.layout('HEADER_CLOCK_MODE'), 1, true);
-    view.setUint32(this.layout('HEADER') + this.layout('HEADER_VCPU_COUNT'), 1, true);
-    view.setUint32(this.layout('HEADER') + this.layout('HEADER_REGION_COUNT'), 1, true);
     this.buildTables();
     this.buildVectors();
     // The engine has two ways of executing: decoded instructions, and words as they are.
-    if (process.env['VMM_ORACLE_WORDS'] === '1') view.setUint32(this.vcpu('CPU_WORDS'), 1, true);
-    functions.vcpuReset(0);
-    this.system(MAIR_EL1, MAIR);
-    this.system(TCR_EL1, TCR);
-    this.system(TTBR0_EL1, BigInt(RAM + TABLE_PAGES[0]));
-    this.system(CPACR_EL1, CPACR);
-    this.system(VBAR_EL1, BigInt(VECTORS));
-    this.system(SCTLR_EL1, SCTLR);
-    functions.setRegister(0, ID_PC, BigInt(VECTORS + 0x400));
-    const reason = functions.run(0, 0);
+    if (process.env['VMM_ORACLE_WORDS'] === '1') this.view.setUint32(this.machine.vcpu('CPU_WORDS'), 1, true);
+    this.machine.system(MAIR_EL1, MAIR);
+    this.machine.system(TCR_EL1, TCR);
+    this.machine.system(TTBR0_EL1, BigInt(RAM + TABLE_PAGES[0]));
+    this.machine.system(CPACR_EL1, CPACR);
+    this.machine.system(VBAR_EL1, BigInt(VECTORS));
+    this.machine.system(SCTLR_EL1, SCTLR);
+    this.machine.start(VECTORS + 0x400);
+    const reason = this.machine.run(0);
     if (reason !== this.layout('EXIT_MMIO')) throw new Error(`the engine's first run left with ${reason}`);
   }
 
@@ -241,11 +181,6 @@ export class EngineRunner {
     }
   }
 
-  private system(encoding: number, value: bigint): void {
-    if (this.functions.setSystemRegister(0, encoding, value) === 0)
-      throw new Error(`the engine has no system register ${encoding.toString(16)}`);
-  }
-
   private setCode(index: number, word: number): void {
     const page = CODE_PAGES[index >> 10] ?? 0;
     this.view.setUint32(this.ram + page + (index & 1023) * 4, word, true);
@@ -268,23 +203,23 @@ export class EngineRunner {
       this.setCode(origin + i, word);
     });
     this.code = [origin, words.length];
-    this.system(SCTLR_EL1, mode.stackCheck ? SCTLR | SCTLR_SA0 : SCTLR);
+    this.machine.system(SCTLR_EL1, mode.stackCheck ? SCTLR | SCTLR_SA0 : SCTLR);
     const at = (index: number): bigint => state[index] ?? 0n;
     // X0 is busy with the report; the vector takes the new one from TPIDR_EL1.
-    this.system(TPIDR_EL1, at(0));
+    this.machine.system(TPIDR_EL1, at(0));
     for (let i = 1; i < 31; i++) functions.setRegister(0, i, at(i));
     functions.setRegister(0, ID_SP_EL0, at(SP));
-    this.system(ELR_EL1, at(PC));
-    this.system(SPSR_EL1, at(NZCV));
+    this.machine.system(ELR_EL1, at(PC));
+    this.machine.system(SPSR_EL1, at(NZCV));
     functions.setRegister(0, ID_FPCR, at(FPCR));
     functions.setRegister(0, ID_FPSR, at(FPSR));
-    this.system(TPIDR_EL0, at(TPIDR));
+    this.machine.system(TPIDR_EL0, at(TPIDR));
     for (let i = 0; i < 64; i++) functions.setRegister(0, ID_V + i, at(V + i));
   }
 
   private leave(): Outcome {
     const { functions, view, ram } = this;
-    const vector = Number(view.getBigUint64(this.vcpu('EXIT_ADDRESS'), true)) - REPORT_PHYSICAL;
+    const vector = Number(view.getBigUint64(this.machine.vcpu('EXIT_ADDRESS'), true)) - REPORT_PHYSICAL;
     const system = (encoding: number): bigint => functions.getSystemRegister(0, encoding);
     const state = newState();
     state[0] = system(TPIDR_EL1);
@@ -329,13 +264,5 @@ function endingOf(esr: number): Ending {
       return (esr & 0x3f) === DFSC_ALIGNMENT ? 'alignment' : 'fault';
     default:
       return 'other';
-  }
-}
-
-async function compileEngine(): Promise<WasmModule> {
-  try {
-    return await webAssembly().compile(await readFile(ENGINE));
-  } catch (cause) {
-    throw new Error('dist/wasm/engine.wasm is needed: build the package first', { cause });
   }
 }
