@@ -29,8 +29,9 @@ export function run(command, args, options = {}) {
   }
 }
 
-export function pnpm(args, options) {
-  run('npx', ['--yes', PNPM, ...args], options);
+/** Runs a task of every package; turbo looks for pnpm on the path, so it goes through pnpm. */
+export function turbo(task) {
+  run('npx', ['--yes', PNPM, 'exec', 'turbo', 'run', task, '--output-logs=errors-only']);
 }
 
 /** Runs a program of the root's node_modules/.bin. */
@@ -76,7 +77,8 @@ export function build() {
   const log = join(ROOT, 'node_modules/.cache/vmm/setup.log');
   mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
   quietly(log, 'npx', ['--yes', PNPM, 'install', '--frozen-lockfile']);
-  quietly(log, join(ROOT, 'node_modules/.bin/turbo'), ['run', 'build', '--output-logs=errors-only']);
+  // Through pnpm, since turbo looks for it on the path.
+  quietly(log, 'npx', ['--yes', PNPM, 'exec', 'turbo', 'run', 'build', '--output-logs=errors-only']);
   mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
   writeFileSync(STAMP, String(changed));
   process.stderr.write(`reference-vmm: built in ${((Date.now() - started) / 1000).toFixed(0)} s\n`);

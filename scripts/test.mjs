@@ -1,5 +1,5 @@
 // `npm test`: set-up, then every check that holds on main, then every test. Arguments go to jest.
-import { bin, build, run, testTools } from './setup.mjs';
+import { bin, build, run, testTools, turbo } from './setup.mjs';
 
 const started = Date.now();
 const step = (name) => process.stderr.write(`== ${name} (${((Date.now() - started) / 1000).toFixed(0)} s)\n`);
@@ -11,7 +11,7 @@ step('install and build');
 build();
 if (!onlyTests) {
   step('types');
-  bin('turbo', ['run', 'typecheck', '--output-logs=errors-only']);
+  turbo('typecheck');
   step('lint');
   bin('eslint', ['.', '--max-warnings', '0', '--cache', '--cache-location', 'node_modules/.cache/eslint/']);
   step('format');
