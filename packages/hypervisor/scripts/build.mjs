@@ -11,7 +11,10 @@ const flags = new Set(process.argv.slice(2));
 
 /** Compiles the TypeScript half; `--engine` leaves it out. */
 function buildTypeScript() {
-  const tsc = join(dirname(require.resolve('typescript7/package.json', { paths: [join(root, '../..')] })), 'bin/tsc');
+  const tsc = join(
+    dirname(require.resolve('typescript7/package.json', { paths: [join(root, '../..')] })),
+    'bin/tsc',
+  );
   execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
 }
 
@@ -22,18 +25,38 @@ async function buildEngine() {
   const { error, stderr } = await asc.main(
     [
       'assembly/index.ts',
-      '--outFile', output,
+      '--outFile',
+      output,
       ...(flags.has('--text') ? ['--textFile', 'dist/wasm/engine.wat'] : []),
-      '--runtime', 'stub',
-      '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536',
+      '--runtime',
+      'stub',
+      '--importMemory',
+      '--sharedMemory',
+      '--initialMemory',
+      '1',
+      '--maximumMemory',
+      '65536',
       // Static data stays clear of address 0 and of everything in layout.ts.
-      '--memoryBase', '4096',
-      '--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory', '--enable', 'sign-extension',
-      '--enable', 'nontrapping-f2i',
-      '--noAssert', '--use', 'abort=',
+      '--memoryBase',
+      '4096',
+      '--enable',
+      'threads',
+      '--enable',
+      'simd',
+      '--enable',
+      'bulk-memory',
+      '--enable',
+      'sign-extension',
+      '--enable',
+      'nontrapping-f2i',
+      '--noAssert',
+      '--use',
+      'abort=',
       // v128 parameters stay inside the module.
-      '--disableWarning', '112',
-      '-O3', '--converge',
+      '--disableWarning',
+      '112',
+      '-O3',
+      '--converge',
     ],
     { baseDir: root },
   );
