@@ -5,6 +5,10 @@ import { BOOT_TIMEOUT, type CliResult, Scratch, cli, guest, sh } from './support
 jest.setTimeout(BOOT_TIMEOUT);
 
 const scratch = new Scratch();
+// Fetching it tells its progress, and these tests count lines.
+beforeAll(async () => {
+  await guest();
+});
 afterAll(() => scratch[Symbol.dispose]());
 
 /** One line on standard error with a stable code, nothing on standard output, and this exit code. */
