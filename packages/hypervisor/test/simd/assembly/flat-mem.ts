@@ -55,3 +55,8 @@ export function memStore128(cpu: usize, va: u64, low: u64, high: u64): void {
   store<u64>(at, low);
   store<u64>(at, high, 8);
 }
+
+/** User mode on the oracle runs with SCTLR_EL1.A clear. */
+export function alignmentChecked(cpu: usize): bool {
+  return false;
+}
