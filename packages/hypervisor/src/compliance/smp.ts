@@ -1,14 +1,21 @@
 import {
+  CNTV_CTL_EL0,
   ICC_SGI1R_EL1,
   REPORT_IRQ,
   setUpGic,
   setUpRedistributor,
   setUpVectors,
+  VIRTUAL_TIMER,
   vectors,
 } from './interrupt-guest.ts';
 import { DATA, Machine, MMIO, PSTATE_EL1H, RAM, X_DATA, X_MMIO } from './machine.ts';
 import type { ComplianceTest } from './suite.ts';
 import { eventually, expectCode, test } from './suite.ts';
+import { sysreg } from '../vcpu.ts';
+
+// IHI 0069 12.2.
+const ICC_HPPIR1_EL1 = sysreg(3, 0, 12, 12, 2);
+const NO_INTERRUPT = 1023;
 
 // DEN 0022 5.
 const PSCI_CPU_ON_64 = 0xc400_0003;
@@ -88,6 +95,45 @@ export const smpTests: readonly ComplianceTest[] = [
       second.setRegister('pstate', PSTATE_EL1H);
       await Promise.all([machine.vcpu.start(() => 'stop'), second.start(() => 'stop')]);
       context.assert.equal(machine.word(DATA), 2 * rounds, 'the counter');
+    },
+    ['smp'],
+  ),
+
+  test(
+    "a vCPU's timer raises and lowers its line while another one uses the GIC",
+    async (context) => {
+      const rounds = 200_000;
+      await using machine = await Machine.running(
+        context,
+        (a) => {
+          setUpGic(a, []);
+          a.cbz(22, 'ready');
+          setUpRedistributor(a, 1);
+          a.label('ready').movImmediate(5, rounds).label('again');
+          // CNTV_CVAL_EL0 is 0, so that the timer fires when it is enabled; interrupts are masked.
+          a.movz(0, 1).msr(CNTV_CTL_EL0, 0).mrs(1, ICC_HPPIR1_EL1);
+          a.subImmediate(2, 1, VIRTUAL_TIMER).cbnz(2, 'end');
+          a.movz(0, 0).msr(CNTV_CTL_EL0, 0).mrs(1, ICC_HPPIR1_EL1);
+          a.subImmediate(2, 1, NO_INTERRUPT).cbnz(2, 'end');
+          a.subImmediate(5, 5, 1).cbnz(5, 'again');
+          a.label('end').store(4, 5, X_MMIO).b('end');
+        },
+        { vcpus: 2 },
+      );
+      const { vm, vcpu } = machine;
+      const second = vm.createVcpu(1);
+      second.setRegister('pc', vcpu.getRegister('pc'));
+      second.setRegister('pstate', PSTATE_EL1H);
+      second.setRegister('x22', 1n);
+      machine.createGic();
+      await Promise.all(
+        [vcpu, second].map(async (each) =>
+          each.start((exit) => {
+            context.assert.equal(machine.mmio(exit).value, 0, `rounds that vCPU ${each.id} did not come to`);
+            return 'stop';
+          }),
+        ),
+      );
     },
     ['smp'],
   ),
