@@ -32,6 +32,8 @@ export const DEFAULT_CMDLINE = 'console=ttyAMA0 quiet panic=-1 cryptomgr.notests
 
 export const DEFAULT_MEMORY: number = 256 * MIB;
 export const DEFAULT_CPUS = 1;
+/** Guests with more boot on the software hypervisor, but have not run long enough in tests to be offered. */
+export const MAX_CPUS = 1;
 /** What a kernel needs at the very least; a kernel of its own size may need more, which loading it tells. */
 const MINIMUM_MEMORY = 16 * MIB;
 

@@ -2,7 +2,7 @@ import type { Aarch64Hypervisor, Aarch64Vcpu, Vm } from '@vmm/hypervisor';
 import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Boot, bootFiles } from './boot.ts';
-import { type VmmConfig, validateConfig } from './config.ts';
+import { MAX_CPUS, type VmmConfig, validateConfig } from './config.ts';
 import { type CommandStreams, DeviceManager, virtioDeviceCount } from './device-manager.ts';
 import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
@@ -99,7 +99,10 @@ export class Vmm implements AsyncDisposable {
             `vCPU ${vcpu}: undefined instruction 0x${instruction.toString(16).padStart(8, '0')} at 0x${firstPc.toString(16)}`,
           ),
       });
-    validateConfig(config, { maxCpus: hypervisor.maxVcpus, maxMemory: hypervisor.maxMemory });
+    validateConfig(config, {
+      maxCpus: Math.min(hypervisor.maxVcpus, MAX_CPUS),
+      maxMemory: hypervisor.maxMemory,
+    });
     const probe = await hypervisor.probe();
     if (!probe.available) {
       throw new VmmError('HYPERVISOR_UNAVAILABLE', `${hypervisor.name}: ${probe.reason}. ${probe.remedy}`);
