@@ -121,8 +121,8 @@ export class Vmm implements AsyncDisposable {
         memory: memory.layout,
         vcpus: config.cpus,
         gic: irqChip.description,
+        // No kaslr-seed: with it Linux isolates its page tables and flushes the TLB at every entry from user space.
         rngSeed: crypto.getRandomValues(new Uint8Array(64)),
-        kaslrSeed: crypto.getRandomValues(new BigUint64Array(1))[0]!,
         ...devices.description,
       });
       const vcpus = new VcpuManager(vm, config.cpus, state);
