@@ -7,16 +7,14 @@ import { vcpuBlock } from './state';
 import { flushAddress, flushAll, flushAsid, flushCode } from './tlb';
 
 // What one vCPU asks of the others: TLB maintenance with the inner shareable domain. A request is queued; the other
-// vCPU does it at the end of its slice or before it runs again, and DSB waits for those that are running.
+// vCPU does it at the end of its slice or before it runs again, and DSB waits for those that are running. Waiting is
+// polling throughout (see gicLock()): what is waited for is at most a slice away.
 
 export const FLUSH_ALL: u32 = 0;
 export const FLUSH_ADDRESS: u32 = 1;
 export const FLUSH_ASID: u32 = 2;
 /** Leave all decoded pages: they are about to be dropped. */
 export const FLUSH_CODE: u32 = 3;
-
-/** Sleep between two looks at a slow vCPU, in nanoseconds. */
-const WAIT: i64 = 100000;
 
 function perform(cpu: usize, kind: u32, operand: u64): void {
   switch (kind) {
@@ -57,7 +55,6 @@ export function serveRequests(cpu: usize): void {
   store<u32>(cpu, 0, CPU_FLUSH_COUNT);
   atomic.store<u32>(cpu + CPU_FLUSH_DONE, load<u32>(cpu, CPU_FLUSH_REQUESTED));
   release(cpu + CPU_FLUSH_LOCK);
-  atomic.notify(cpu + CPU_FLUSH_DONE);
 }
 
 /** Whether the VM has a vCPU besides this one. */
@@ -93,12 +90,6 @@ export function awaitOthers(cpu: usize): void {
       if (<i32>(done - wanted) >= 0 || atomic.load<u32>(other + CPU_RUNNING) == 0) break;
       // The other one may be waiting for this one.
       serveRequests(cpu);
-      for (let spin = 0; spin < 200; spin++) {
-        if (atomic.load<u32>(other + CPU_FLUSH_DONE) != done) break;
-      }
-      if (atomic.load<u32>(other + CPU_FLUSH_DONE) == done) {
-        atomic.wait<i32>(other + CPU_FLUSH_DONE, <i32>done, WAIT);
-      }
     }
   }
 }
@@ -110,13 +101,12 @@ export function enterRunning(cpu: usize): void {
     serveRequests(cpu);
     if (atomic.load<i32>(HEADER + HEADER_STOP) == 0) return;
     leaveRunning(cpu);
-    atomic.wait<i32>(HEADER + HEADER_STOP, 1, WAIT);
+    while (atomic.load<i32>(HEADER + HEADER_STOP) != 0) {}
   }
 }
 
 export function leaveRunning(cpu: usize): void {
   atomic.store<u32>(cpu + CPU_RUNNING, 0);
-  atomic.notify(cpu + CPU_FLUSH_DONE);
 }
 
 /** Keeps still while another vCPU has stopped all. */
@@ -135,5 +125,4 @@ export function stopOthers(cpu: usize): void {
 
 export function resumeOthers(): void {
   atomic.store<i32>(HEADER + HEADER_STOP, 0);
-  atomic.notify(HEADER + HEADER_STOP);
 }
