@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { createDefaultEsmPreset } from 'ts-jest';
 
 const preset = createDefaultEsmPreset({ tsconfig: '<rootDir>/tsconfig.json', diagnostics: false });
@@ -15,6 +16,7 @@ export default {
     displayName: folder.replace('packages/', ''),
     rootDir: folder,
     testEnvironment: 'node',
+    setupFilesAfterEnv: [fileURLToPath(new URL('jest.setup.mjs', import.meta.url))],
     testMatch: ['<rootDir>/{src,test}/**/*.test.ts'],
     // Relative imports carry the .ts extension in sources; compiled dependencies come from dist.
     modulePathIgnorePatterns: ['<rootDir>/dist/'],
