@@ -10,7 +10,6 @@ export type VmmErrorCode =
   | 'RUNTIME_DIRECTORY'
   | 'WRONG_STATE'
   | 'NOT_YET'
-  | 'VCPU_FAILED'
   | 'HYPERVISOR_UNAVAILABLE';
 
 /** Something that the VMM could not do; the message says what was attempted and what to do about it. */

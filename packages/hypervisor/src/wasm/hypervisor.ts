@@ -8,7 +8,7 @@ import { WasmVm } from './vm.ts';
 import type { WasmVcpu } from './vcpu.ts';
 import { WASM_MAX_PAGES, WASM_PAGE, webAssembly } from './webassembly.ts';
 
-/** vCPUs that a VM may have. The engine has room for more, but is tested with one. */
+/** vCPUs that a VM may have. Several pass the compliance suite; Linux has run long with one only. */
 const MAX_VCPUS = 8;
 
 /** The engine's own part of the 4 GiB, rounded up, and room for the alignment of regions. */

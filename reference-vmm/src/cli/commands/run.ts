@@ -75,7 +75,7 @@ async function run(command: readonly string[], options: RunOptions): Promise<num
   if (timeout !== undefined) ending.after(timeout, options.timeout ?? '');
   try {
     await using vm = await ending.race(builder.build());
-    return await drive(vm, command.length > 0, options.debug === true, ending);
+    return await drive(vm, options.debug === true, ending);
   } catch (error) {
     if (error === ending.cause) return ending.code;
     say(describeError(error));
@@ -171,8 +171,8 @@ class KernelLog {
   }
 }
 
-async function drive(vm: Vmm, hasCommand: boolean, debug: boolean, ending: Ending): Promise<number> {
-  if (vm.streams !== undefined && hasCommand) {
+async function drive(vm: Vmm, debug: boolean, ending: Ending): Promise<number> {
+  if (vm.streams !== undefined) {
     const { stdin, stdout, stderr } = vm.streams;
     const kernelLog = new KernelLog(debug);
     vm.console.on('data', (bytes: Uint8Array) => kernelLog.push(bytes));
