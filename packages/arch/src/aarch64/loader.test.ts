@@ -253,17 +253,20 @@ describe('loadKernel with hostile headers', () => {
     fc.bigInt({ min: 0n, max: 32n << 20n }),
     fc.constantFrom(0n, 4n, 1n << 31n, 1n << 32n, 1n << 53n, (1n << 63n) + 4n),
   );
+  // Headers of which nothing is plausible are nearly always refused, so half of the runs start from good ones.
+  const header = fc.oneof(
+    fc.tuple(u64, u64, fc.nat({ max: 15 })),
+    fc.tuple(fc.bigInt(0n, 1n << 20n), fc.bigInt(0n, 2n << 20n), fc.constantFrom(0, 2, 8, 10)),
+  );
   it('either refuses the kernel or puts everything into memory without overlap', async () => {
     let placed = 0;
     await fc.assert(
       fc.asyncProperty(
-        u64,
-        u64,
-        fc.nat({ max: 15 }),
+        header,
         fc.integer({ min: 64, max: 20_000 }),
         fc.nat({ max: 12 * MIB }),
         fc.boolean(),
-        async (textOffset, imageSize, flags, length, initrdSize, packed) => {
+        async ([textOffset, imageSize, flags], length, initrdSize, packed) => {
           const memory = guestMemory(16 * MIB);
           const kernel = image({ textOffset: textOffset & ~3n, imageSize, flags, length });
           const source = packed ? gzipSync(kernel) : kernel;
@@ -286,7 +289,7 @@ describe('loadKernel with hostile headers', () => {
       ),
       { numRuns: 200 },
     );
-    expect(placed).toBeGreaterThan(10);
+    expect(placed).toBeGreaterThan(20);
   });
 
   it('answers any damaged kernel with an ArchError or a place', async () => {
