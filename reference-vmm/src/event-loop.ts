@@ -39,6 +39,10 @@ export class EventLoop {
           message: `port I/O at 0x${exit.port.toString(16)} on a machine without ports`,
         });
         return 'stop';
+      case 'shutdown':
+        this.#onEnd({ kind: 'reset' });
+        return 'stop';
+      case 'eoi':
       case 'halt':
       case 'interrupted':
         return 'resume';

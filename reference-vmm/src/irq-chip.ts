@@ -1,5 +1,5 @@
 import { aarch64 } from '@vmm/arch';
-import type { Vm } from '@vmm/hypervisor';
+import type { Aarch64Vm } from '@vmm/hypervisor';
 import { type IrqChip as Controller, createVmGicV3 } from '@vmm/irqchip';
 import type { Interrupt } from '@vmm/vm-device';
 
@@ -13,7 +13,7 @@ export class IrqChip {
   readonly #controller: Controller;
 
   /** @param virtioDevices number of virtio-mmio devices there will be */
-  constructor(vm: Vm, vcpus: number, virtioDevices: number) {
+  constructor(vm: Aarch64Vm, vcpus: number, virtioDevices: number) {
     this.#controller = createVmGicV3(vm, {
       vcpus,
       distributor: aarch64.GICD.guestAddress,

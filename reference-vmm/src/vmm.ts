@@ -1,4 +1,4 @@
-import type { Aarch64Hypervisor, Aarch64Vcpu, Vm } from '@vmm/hypervisor';
+import type { Aarch64Hypervisor, Aarch64Vm } from '@vmm/hypervisor';
 import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Boot, bootFiles } from './boot.ts';
@@ -53,7 +53,7 @@ export class Vmm implements AsyncDisposable {
   /** Settles when the VM has ended and its output has been handed over. Never rejects. */
   readonly stopped: Promise<StopReason>;
 
-  readonly #vm: Vm<Aarch64Vcpu>;
+  readonly #vm: Aarch64Vm;
   readonly #vcpus: VcpuManager;
   readonly #devices: DeviceManager;
   readonly #directory: RuntimeDirectory;
@@ -68,7 +68,7 @@ export class Vmm implements AsyncDisposable {
 
   private constructor(
     config: VmmConfig,
-    vm: Vm<Aarch64Vcpu>,
+    vm: Aarch64Vm,
     memory: MemoryManager,
     devices: DeviceManager,
     vcpus: VcpuManager,
@@ -108,7 +108,7 @@ export class Vmm implements AsyncDisposable {
       throw new VmmError('HYPERVISOR_UNAVAILABLE', `${hypervisor.name}: ${probe.reason}. ${probe.remedy}`);
     }
     const directory = RuntimeDirectory.claim(config.name);
-    let vm: Vm<Aarch64Vcpu> | undefined;
+    let vm: Aarch64Vm | undefined;
     let devices: DeviceManager | undefined;
     try {
       const files = await bootFiles(config, host.progress ?? (() => undefined));

@@ -21,7 +21,7 @@ export interface IoExit {
   value: number;
 }
 
-/** What the guest asked of its platform through PSCI, or what went wrong with it. */
+/** What the guest asked of its platform through PSCI. */
 export interface SystemEventExit {
   readonly reason: 'systemEvent';
   /** PSCI SYSTEM_OFF, SYSTEM_RESET or SYSTEM_RESET2. */
@@ -43,7 +43,24 @@ export interface InterruptedExit {
   readonly reason: 'interrupted';
 }
 
-/** The vCPU cannot go on, e.g. because the engine met a state it does not implement. */
+/** The machine is to start anew: an x86 triple fault. */
+export interface ShutdownExit {
+  readonly reason: 'shutdown';
+}
+
+/**
+ * The guest ended a level-triggered interrupt of a user-space IOAPIC (split irqchip). Nothing to answer.
+ */
+export interface EoiExit {
+  readonly reason: 'eoi';
+  /** Interrupt vector, 0…255. */
+  readonly vector: number;
+}
+
+/**
+ * The vCPU cannot go on: the engine met a state it does not implement, the hypervisor could not emulate an instruction
+ * (KVM_EXIT_INTERNAL_ERROR), or the processor refused the state (KVM_EXIT_FAIL_ENTRY).
+ */
 export interface InternalErrorExit {
   readonly reason: 'internalError';
   readonly message: string;
@@ -53,4 +70,12 @@ export interface InternalErrorExit {
  * Why a vCPU came back. One object per vCPU and reason is reused: read what you need before the next
  * `run()`, and answer reads by storing into it.
  */
-export type VcpuExit = MmioExit | IoExit | SystemEventExit | HaltExit | InterruptedExit | InternalErrorExit;
+export type VcpuExit =
+  | MmioExit
+  | IoExit
+  | SystemEventExit
+  | HaltExit
+  | InterruptedExit
+  | ShutdownExit
+  | EoiExit
+  | InternalErrorExit;

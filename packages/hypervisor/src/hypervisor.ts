@@ -1,4 +1,4 @@
-import type { Aarch64Vcpu, Vcpu } from './vcpu.ts';
+import type { Vcpu } from './vcpu.ts';
 import type { Vm, VmConfig } from './vm.ts';
 
 /** Whether a backend can run stock guests here, and if not, why. */
@@ -7,7 +7,7 @@ export type ProbeResult =
   | { readonly available: false; readonly reason: string; readonly remedy: string };
 
 /** A way of running virtual machines. */
-export interface Hypervisor<V extends Vcpu = Vcpu> {
+export interface Hypervisor<V extends Vcpu = Vcpu, M extends Vm<V> = Vm<V>> {
   readonly name: 'wasm' | 'kvm';
   readonly arch: 'aarch64' | 'x86_64';
   readonly maxVcpus: number;
@@ -15,7 +15,5 @@ export interface Hypervisor<V extends Vcpu = Vcpu> {
   readonly maxMemory: number;
   probe(): Promise<ProbeResult>;
   /** @throws HypervisorUnavailableError when the backend cannot run here. */
-  createVm(config: VmConfig): Promise<Vm<V>>;
+  createVm(config: VmConfig): Promise<M>;
 }
-
-export type Aarch64Hypervisor = Hypervisor<Aarch64Vcpu>;

@@ -15,32 +15,10 @@ export interface HypervisorDoorbell extends Disposable {
   readonly address: number;
 }
 
-/** Where a GICv3 sits in guest physical memory. */
-export interface GicV3Config {
-  /** GICD base; 64 KiB. */
-  readonly distributor: number;
-  /** Base of the redistributors; 128 KiB for each vCPU. */
-  readonly redistributor: number;
-  /** Interrupt identifiers, 64…1020 in steps of 32: SPIs are 32…irqs-1. */
-  readonly irqs: number;
-}
-
-/** An interrupt controller that lives beside the vCPUs (in the kernel, or in the engine). */
-export interface HypervisorGic {
-  readonly version: 2 | 3;
-  /** Sets the level of a shared peripheral interrupt, by INTID (32…). Callable at any time on the owner thread. */
-  setSpi(intid: number, level: boolean): void;
-  /** A rising edge: latches the interrupt when it is configured as edge-triggered. */
-  pulseSpi(intid: number): void;
-  save(): GicState;
-  restore(state: GicState): void;
-}
-
-/** Plain, versioned state of a hypervisor's interrupt controller. */
-export interface GicState {
-  readonly version: number;
-  readonly model: string;
-  readonly opaque: Uint8Array;
+/** An input of the interrupt controller that {@link Vm.createInterrupt} made. */
+export interface HypervisorInterrupt extends Disposable {
+  readonly gsi: number;
+  trigger(): void;
 }
 
 export interface VmConfig {
@@ -60,6 +38,9 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
   /** Regions mapped so far, by address. */
   readonly regions: readonly GuestMemoryRegion[];
 
+  /** Largest size of one region in bytes, a multiple of 4096; more memory takes several regions side by side. */
+  readonly maxRegionSize: number;
+
   /**
    * Allocates and maps zeroed guest memory.
    *
@@ -71,7 +52,18 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
   unmapMemory(region: GuestMemoryRegion): void;
 
   createVcpu(id: number): V;
-  createGicV3(config: GicV3Config): HypervisorGic;
+
+  /**
+   * An interrupt input that is raised without the vCPUs coming back (KVM's irqfd and its software twin). The
+   * interrupt controller must exist. Without `onResample` each {@link HypervisorInterrupt.trigger} is an edge. With it
+   * the input is level-triggered: it stays high from `trigger` until the guest has handled the interrupt, and then
+   * `onResample` runs on the owner's event loop, for the device to trigger again if it still has a reason.
+   *
+   * @param gsi global system interrupt: x86 GSI, arm64 SPI number (INTID - 32)
+   * @throws HypervisorError `UNSUPPORTED` where there is no resampling, `WRONG_STATE` without an interrupt controller,
+   *   `INVALID_ARGUMENT`
+   */
+  createInterrupt(gsi: number, onResample?: () => void): HypervisorInterrupt;
 
   /**
    * Takes guest stores of `length` bytes to `address` without an exit. `onRing` runs on the owner's event

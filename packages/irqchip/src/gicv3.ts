@@ -1,4 +1,4 @@
-import type { GicState, HypervisorGic, Vm } from '@vmm/hypervisor';
+import type { Aarch64Vm, GicState, HypervisorGic } from '@vmm/hypervisor';
 import { IrqChipError } from './errors.ts';
 import {
   GIC_PPI,
@@ -52,7 +52,7 @@ export interface VmGicV3 extends IrqChip<VmGicV3State> {
  * @throws IrqChipError `INVALID_ARGUMENT` for an impossible number of vCPUs or interrupts; HypervisorError for what
  *   the hypervisor refuses
  */
-export function createVmGicV3(vm: Pick<Vm, 'createGicV3'>, options: GicV3Options): VmGicV3 {
+export function createVmGicV3(vm: Pick<Aarch64Vm, 'createGicV3'>, options: GicV3Options): VmGicV3 {
   const { distributor, redistributor, vcpus, irqs = 256 } = options;
   if (!Number.isInteger(vcpus) || vcpus < 1) {
     throw new IrqChipError('INVALID_ARGUMENT', `a GICv3 for ${vcpus} vCPUs`);

@@ -1,4 +1,4 @@
-import { sysreg } from '../vcpu.ts';
+import { sysreg } from '../aarch64.ts';
 import type { Assembler } from './assembler.ts';
 import { XZR } from './assembler.ts';
 import { GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, X_MMIO } from './machine.ts';

@@ -1,6 +1,6 @@
 import type { VcpuExit } from '../exit.ts';
 import type { ExitAction } from '../vcpu.ts';
-import type { HypervisorGic } from '../vm.ts';
+import type { HypervisorGic } from '../aarch64.ts';
 import type { SpiSetup } from './interrupt-guest.ts';
 import {
   CNTV_CTL_EL0,

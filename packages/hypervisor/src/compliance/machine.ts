@@ -1,6 +1,7 @@
 import type { MmioExit, VcpuExit } from '../exit.ts';
-import type { Aarch64Vcpu } from '../vcpu.ts';
-import type { GuestMemoryRegion, HypervisorGic, Vm, VmConfig } from '../vm.ts';
+import type { Aarch64Vcpu, Aarch64Vm } from '../aarch64.ts';
+import type { HypervisorGic } from '../aarch64.ts';
+import type { GuestMemoryRegion, Vm, VmConfig } from '../vm.ts';
 import { Assembler } from './assembler.ts';
 import type { ComplianceContext } from './suite.ts';
 
@@ -24,12 +25,12 @@ export const PSTATE_EL1H = 0x3c5n;
 
 /** A VM with one region of memory at {@link RAM} and its vCPUs. */
 export class Machine implements AsyncDisposable {
-  readonly vm: Vm<Aarch64Vcpu>;
+  readonly vm: Aarch64Vm;
   readonly vcpu: Aarch64Vcpu;
   readonly ram: GuestMemoryRegion;
   readonly #context: ComplianceContext;
 
-  private constructor(context: ComplianceContext, vm: Vm<Aarch64Vcpu>) {
+  private constructor(context: ComplianceContext, vm: Aarch64Vm) {
     this.#context = context;
     this.vm = vm;
     this.ram = vm.mapMemory(RAM, RAM_SIZE);

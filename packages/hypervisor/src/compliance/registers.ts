@@ -1,5 +1,5 @@
-import type { Aarch64CoreRegister } from '../vcpu.ts';
-import { sysreg } from '../vcpu.ts';
+import type { Aarch64CoreRegister } from '../aarch64.ts';
+import { sysreg } from '../aarch64.ts';
 import { DATA, Machine, X_DATA, X_MMIO } from './machine.ts';
 import type { ComplianceTest } from './suite.ts';
 import { expectCode, test } from './suite.ts';

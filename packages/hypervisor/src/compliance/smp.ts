@@ -11,7 +11,7 @@ import {
 import { DATA, Machine, MMIO, PSTATE_EL1H, RAM, X_DATA, X_MMIO } from './machine.ts';
 import type { ComplianceTest } from './suite.ts';
 import { eventually, expectCode, test } from './suite.ts';
-import { sysreg } from '../vcpu.ts';
+import { sysreg } from '../aarch64.ts';
 
 // IHI 0069 12.2.
 const ICC_HPPIR1_EL1 = sysreg(3, 0, 12, 12, 2);

@@ -1,5 +1,5 @@
 import type { VcpuState } from '../vcpu.ts';
-import type { GicState } from '../vm.ts';
+import type { GicState } from '../aarch64.ts';
 import { interruptGuest, REPORT_IRQ, REPORT_READY } from './interrupt-guest.ts';
 import { DATA, Machine, MMIO, RAM, X_DATA, X_MMIO } from './machine.ts';
 import type { Assembler } from './assembler.ts';

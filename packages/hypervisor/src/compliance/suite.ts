@@ -1,6 +1,6 @@
 import type { HypervisorErrorCode } from '../errors.ts';
 import { HypervisorError } from '../errors.ts';
-import type { Aarch64Hypervisor } from '../hypervisor.ts';
+import type { Aarch64Hypervisor } from '../aarch64.ts';
 
 /** What the tests need of an assertion library. */
 export interface Assertions {

@@ -1,5 +1,6 @@
 import { HypervisorError } from '../errors.ts';
-import type { GicState, GicV3Config, HypervisorGic } from '../vm.ts';
+import type { HypervisorInterrupt } from '../vm.ts';
+import type { GicState, GicV3Config, HypervisorGic } from '../aarch64.ts';
 import { decodeState, encodeState, invalid, stateObject } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { SharedState } from './shared.ts';
@@ -82,6 +83,16 @@ export class WasmGicV3 implements HypervisorGic {
     this.#check(intid);
     Atomics.or(this.#owner.shared.words, this.#edge + (intid >>> 5), 1 << (intid & 31));
     this.#owner.wakeVcpus();
+  }
+
+  createInterrupt(spi: number): HypervisorInterrupt {
+    const intid = spi + FIRST_SPI;
+    this.#check(intid);
+    return {
+      gsi: spi,
+      trigger: () => this.pulseSpi(intid),
+      [Symbol.dispose]: () => undefined,
+    };
   }
 
   save(): GicState {

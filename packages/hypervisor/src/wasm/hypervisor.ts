@@ -23,7 +23,7 @@ export interface WasmHypervisorOptions {
 }
 
 /** The software hypervisor: AArch64 (EL0 and EL1) in WebAssembly. */
-export class WasmHypervisor implements Hypervisor<WasmVcpu> {
+export class WasmHypervisor implements Hypervisor<WasmVcpu, WasmVm> {
   readonly name = 'wasm';
   readonly arch = 'aarch64';
   readonly maxVcpus: number = MAX_VCPUS;

@@ -1,4 +1,4 @@
-import { sysreg } from '../vcpu.ts';
+import { sysreg } from '../aarch64.ts';
 import { CORE_REGISTERS, checkPstate, coreRegister, STATE_SYSTEM_REGISTERS } from './registers.ts';
 
 describe('register names', () => {

@@ -1,6 +1,6 @@
 import { HypervisorError } from '../errors.ts';
-import type { Aarch64CoreRegister } from '../vcpu.ts';
-import { sysreg } from '../vcpu.ts';
+import type { Aarch64CoreRegister } from '../aarch64.ts';
+import { sysreg } from '../aarch64.ts';
 
 /** Register ids of the engine (ENGINE.md, "Exports"). */
 const SPECIAL_IDS: Readonly<Record<string, number>> = {

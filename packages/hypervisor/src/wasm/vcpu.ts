@@ -7,7 +7,8 @@ import type {
   SystemEventExit,
   VcpuExit,
 } from '../exit.ts';
-import type { Aarch64CoreRegister, Aarch64Vcpu, ExitHandler, VcpuState } from '../vcpu.ts';
+import type { Aarch64CoreRegister, Aarch64Vcpu } from '../aarch64.ts';
+import type { ExitHandler, VcpuState } from '../vcpu.ts';
 import { invalid, stateObject } from './codec.ts';
 import type { Engine } from './engine.ts';
 import {

@@ -2,7 +2,7 @@ import { jest } from '@jest/globals';
 import { Assembler } from '../compliance/assembler.ts';
 import { HypervisorError } from '../errors.ts';
 import type { HaltExit } from '../exit.ts';
-import { sysreg } from '../vcpu.ts';
+import { sysreg } from '../aarch64.ts';
 import type { VmConfig } from '../vm.ts';
 import type { UndefinedInstruction, WasmVcpu, WasmVm } from './index.ts';
 import { createWasmHypervisor } from './index.ts';

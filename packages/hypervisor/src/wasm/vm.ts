@@ -1,11 +1,10 @@
 import { HypervisorError } from '../errors.ts';
+import type { Aarch64Vm, GicV3Config, HypervisorGic } from '../aarch64.ts';
 import type {
-  GicV3Config,
   GuestMemoryRegion,
   HypervisorDoorbell,
-  HypervisorGic,
+  HypervisorInterrupt,
   ReadShadow,
-  Vm,
   VmConfig,
 } from '../vm.ts';
 import type { CompiledEngine, Engine } from './engine.ts';
@@ -44,9 +43,10 @@ export interface VcpuOwner {
 }
 
 /** A VM of the software hypervisor. */
-export class WasmVm implements Vm<WasmVcpu>, VcpuOwner {
+export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
   readonly engine: Engine;
   readonly shared: SharedState;
+  readonly gicVersions: readonly [3] = [3];
   readonly instructionClock: boolean;
   readonly #config: VmConfig;
   readonly #host: EngineHost;
@@ -100,6 +100,10 @@ export class WasmVm implements Vm<WasmVcpu>, VcpuOwner {
     this.#vcpus = new Array<undefined>(config.vcpus).fill(undefined);
   }
 
+  get maxRegionSize(): number {
+    return this.#config.maxMemory;
+  }
+
   get regions(): readonly GuestMemoryRegion[] {
     return this.#regions.regions;
   }
@@ -148,6 +152,21 @@ export class WasmVm implements Vm<WasmVcpu>, VcpuOwner {
     );
     this.#gic = gic;
     return gic;
+  }
+
+  /** @throws HypervisorError `UNSUPPORTED`: the engine has a GICv3 */
+  createGicV2(): HypervisorGic {
+    this.checkUsable();
+    throw new HypervisorError('UNSUPPORTED', 'the software hypervisor has a GICv3, and no GICv2');
+  }
+
+  createInterrupt(gsi: number, onResample?: () => void): HypervisorInterrupt {
+    this.checkUsable();
+    const gic = this.#gic;
+    if (gic === undefined) throw new HypervisorError('WRONG_STATE', 'the VM has no interrupt controller yet');
+    if (onResample !== undefined)
+      throw new HypervisorError('UNSUPPORTED', 'the software hypervisor has no resampled interrupts');
+    return gic.createInterrupt(gsi);
   }
 
   createDoorbell(
