@@ -7,6 +7,7 @@ export type HypervisorErrorCode =
   | 'WRONG_STATE'
   | 'UNSUPPORTED'
   | 'ENGINE_FAULT'
+  | 'SYSTEM'
   | 'DISPOSED';
 
 /** An operation on a hypervisor, VM or vCPU that could not be carried out. */

@@ -162,8 +162,12 @@ export interface X86IrqChip {
   setLine(gsi: number, level: boolean): void;
   /** A rising edge. */
   pulseLine(gsi: number): void;
-  /** Sends a message at once (KVM_SIGNAL_MSI). */
-  signalMsi(message: MsiMessage): void;
+  /**
+   * Sends a message at once (KVM_SIGNAL_MSI).
+   *
+   * @returns whether a local APIC took it; false when the guest blocks it or it is meant for nobody
+   */
+  signalMsi(message: MsiMessage): boolean;
   /** Replaces the whole table (KVM_SET_GSI_ROUTING). */
   setRoutes(routes: readonly GsiRoute[]): void;
   /** Only while no vCPU runs. Local APICs are part of the vCPUs' state. */

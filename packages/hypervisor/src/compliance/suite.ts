@@ -1,6 +1,6 @@
 import type { HypervisorErrorCode } from '../errors.ts';
 import { HypervisorError } from '../errors.ts';
-import type { Aarch64Hypervisor } from '../aarch64.ts';
+import type { Hypervisor } from '../hypervisor.ts';
 
 /** What the tests need of an assertion library. */
 export interface Assertions {
@@ -13,32 +13,37 @@ export interface Assertions {
  * What a backend may have beyond the rest:
  * - `haltExits`: `run()` returns `halt` for a WFI, rather than to wait in the host's kernel;
  * - `instructionClock`: `VmConfig.clock` may be `instructions`;
- * - `smp`: VMs of two vCPUs.
+ * - `smp`: VMs of two vCPUs;
+ * - `resample`: `createInterrupt` with `onResample`.
  */
-export type ComplianceFeature = 'haltExits' | 'instructionClock' | 'smp';
+export type ComplianceFeature = 'haltExits' | 'instructionClock' | 'smp' | 'resample';
 
 /** What a test is given. */
-export interface ComplianceContext {
-  readonly hypervisor: Aarch64Hypervisor;
+export interface ComplianceContext<H extends Hypervisor = Hypervisor> {
+  readonly hypervisor: H;
   readonly assert: Assertions;
   /** Takes a measured value; nothing depends on it. */
   readonly report: (name: string, value: number, unit: string) => void;
 }
 
 /** A test; it fails by rejecting. */
-export interface ComplianceTest {
+export interface ComplianceTest<H extends Hypervisor = Hypervisor> {
   readonly name: string;
   readonly requires: readonly ComplianceFeature[];
-  readonly run: (context: ComplianceContext) => Promise<void>;
+  readonly run: (context: ComplianceContext<H>) => Promise<void>;
 }
 
-/** Makes a test of a function that needs no particular feature. */
-export function test(
-  name: string,
-  run: ComplianceTest['run'],
-  requires: readonly ComplianceFeature[] = [],
-): ComplianceTest {
-  return { name, requires, run };
+/** Tests by topic. */
+export type ComplianceSuite<H extends Hypervisor = Hypervisor> = Readonly<
+  Record<string, readonly ComplianceTest<H>[]>
+>;
+
+/** Whether a backend with these features is to pass the test. */
+export function applies(
+  test: { readonly requires: readonly ComplianceFeature[] },
+  features: readonly ComplianceFeature[],
+): boolean {
+  return test.requires.every((feature) => features.includes(feature));
 }
 
 /** Asserts that `action` throws, or rejects with, a `HypervisorError` of that code. */

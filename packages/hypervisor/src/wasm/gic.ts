@@ -1,10 +1,10 @@
 import { HypervisorError } from '../errors.ts';
 import type { HypervisorInterrupt } from '../vm.ts';
 import type { GicState, GicV3Config, HypervisorGic } from '../aarch64.ts';
-import { decodeState, encodeState, invalid, stateObject } from './codec.ts';
+import { decodeState, encodeState, invalid, stateObject } from '../state-codec.ts';
 import type { Engine } from './engine.ts';
 import type { SharedState } from './shared.ts';
-import { checkRange } from './validate.ts';
+import { checkRange } from '../validate.ts';
 
 /** First and last-but-one INTID of shared peripheral interrupts (IHI 0069 2.2.1). */
 const FIRST_SPI = 32;

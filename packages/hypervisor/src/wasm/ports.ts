@@ -1,7 +1,7 @@
 import { HypervisorError } from '../errors.ts';
 import type { HypervisorDoorbell, ReadShadow } from '../vm.ts';
 import type { SharedState } from './shared.ts';
-import { checkRange, checkUnsigned, hex } from './validate.ts';
+import { checkRange, checkUnsigned, hex } from '../validate.ts';
 
 interface DoorbellEntry {
   readonly address: number;

@@ -1,7 +1,7 @@
 import { HypervisorError } from '../errors.ts';
 import type { GuestMemoryRegion } from '../vm.ts';
 import type { SharedState } from './shared.ts';
-import { checkRange, hex } from './validate.ts';
+import { checkRange, hex } from '../validate.ts';
 import { WASM_PAGE } from './webassembly.ts';
 
 /** Granule of guest memory. */

@@ -1,7 +1,7 @@
-import { decodeState, encodeState, invalid } from './codec.ts';
+import { decodeState, encodeState, invalid } from '../state-codec.ts';
 import type { EngineLayout } from './layout.ts';
 import type { SharedState, VcpuWords } from './shared.ts';
-import { PHYSICAL_ADDRESS_LIMIT } from './validate.ts';
+import { PHYSICAL_ADDRESS_LIMIT } from '../validate.ts';
 
 const MAGIC = 0x5550_4356;
 export const VCPU_STATE_VERSION = 1;

@@ -9,7 +9,7 @@ import type {
 } from '../exit.ts';
 import type { Aarch64CoreRegister, Aarch64Vcpu } from '../aarch64.ts';
 import type { ExitHandler, VcpuState } from '../vcpu.ts';
-import { invalid, stateObject } from './codec.ts';
+import { invalid, stateObject } from '../state-codec.ts';
 import type { Engine } from './engine.ts';
 import {
   checkPstate,

@@ -1,4 +1,4 @@
-import { HypervisorError } from '../errors.ts';
+import { HypervisorError } from './errors.ts';
 
 /** Guest physical addresses have at most 48 bits. */
 export const PHYSICAL_ADDRESS_LIMIT: number = 2 ** 48;

@@ -1,4 +1,4 @@
-import { HypervisorError } from '../errors.ts';
+import { HypervisorError } from './errors.ts';
 
 const HEADER_SIZE = 16;
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { HypervisorError } from '../errors.ts';
-import { crc32, decodeState, encodeState } from './codec.ts';
+import { HypervisorError } from './errors.ts';
+import { crc32, decodeState, encodeState } from './state-codec.ts';
 
 const MAGIC = 0x1234_5678;
 
