@@ -1,4 +1,4 @@
-import { SPI_BASE } from './irq-chip.ts';
+import { SPI_BASE } from './gic.ts';
 import {
   CTLR_CBPR,
   CTLR_ENABLE_GRP,

@@ -1,6 +1,6 @@
 import { lowestBit, SGI_COUNT, type GicV2Core } from './gicv2-core.ts';
 import * as R from './gicv2-registers.ts';
-import { INTID_END } from './irq-chip.ts';
+import { INTID_END } from './gic.ts';
 
 /** Reads a register of a CPU's interface (IHI 0048 §4.4). */
 export function interfaceRead(gic: GicV2Core, cpu: number, offset: number, length: 1 | 2 | 4): number {

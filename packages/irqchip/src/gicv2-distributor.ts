@@ -1,6 +1,6 @@
 import { lowestBit, SGI_COUNT, type GicV2Core } from './gicv2-core.ts';
 import * as R from './gicv2-registers.ts';
-import { SPI_BASE } from './irq-chip.ts';
+import { SPI_BASE } from './gic.ts';
 
 /** Bit b of the half word goes to bit 2 b + 1, as GICD_ICFGR shows it. */
 function spread(half: number): number {

@@ -1,7 +1,8 @@
 import { IrqChipError } from './errors.ts';
 import { SGI_COUNT, type GicV2Core } from './gicv2-core.ts';
 import { CTLR_ENABLE_GRP, CTLR_MASK, MIN_ABPR, MIN_BPR, PRIORITY_MASK } from './gicv2-registers.ts';
-import { SPI_BASE, type IrqChipState } from './irq-chip.ts';
+import { SPI_BASE } from './gic.ts';
+import type { IrqChipState } from './irq-chip.ts';
 
 const STATE_VERSION = 1;
 export const GICV2_MODEL = 'gicv2';

@@ -3,22 +3,22 @@ import { IrqChipError } from './errors.ts';
 import { GicV2Core, SIGNAL_FIQ, SIGNAL_IRQ } from './gicv2-core.ts';
 import { interfaceRead, interfaceWrite } from './gicv2-cpu-interface.ts';
 import { distributorRead, distributorWrite } from './gicv2-distributor.ts';
-import { GICC_SIZE, GICD_SIZE } from './gicv2-registers.ts';
 import { restoreGicV2, saveGicV2, type GicV2State } from './gicv2-state.ts';
 import {
-  GIC_PPI,
+  checkPpi,
+  gicV2Description,
+  GICV2_MAX_CPUS,
   INTID_END,
   PPI_BASE,
+  ppiSpecifier,
   SPI_BASE,
-  type InterruptLine,
+  type Gic,
+  type GicLine,
+  type GicV2Description,
   type InterruptSpecifier,
-  type IrqChip,
-  type IrqChipDescription,
-  type Trigger,
-} from './irq-chip.ts';
-import { checkPpi, flagsOf, LineSet } from './lines.ts';
-
-const MAX_CPUS = 8;
+} from './gic.ts';
+import type { Trigger } from './irq-chip.ts';
+import { SpiSet } from './lines.ts';
 
 export interface GicV2Options {
   /** Number of CPUs, 1…8. */
@@ -35,23 +35,16 @@ export interface GicV2Options {
   readonly onFiq?: (cpu: number, level: boolean) => void;
 }
 
-/** What a device tree says of a GICv2. */
-export interface GicV2Description extends IrqChipDescription {
-  readonly version: 2;
-  readonly distributor: number;
-  readonly cpuInterface: number;
-}
-
 /**
  * A GICv2 (IHI 0048B.b) without the Security Extensions, with interrupt grouping and five bits of priority. Registers
  * are banked by CPU, and a bus does not say which CPU makes an access: put the frames of the accessing CPU,
  * {@link GicV2.distributor} and {@link GicV2.cpuInterface}, on a bus of its own, or choose them before the access.
  */
-export class GicV2 implements IrqChip<GicV2State> {
+export class GicV2 implements Gic<GicV2State> {
   readonly description: GicV2Description;
   readonly spis: number;
   readonly #core: GicV2Core;
-  readonly #lines: LineSet;
+  readonly #lines: SpiSet;
   readonly #distributors: readonly BusDevice[];
   readonly #interfaces: readonly BusDevice[];
   readonly #irq: boolean[];
@@ -62,23 +55,16 @@ export class GicV2 implements IrqChip<GicV2State> {
   /** @throws IrqChipError `INVALID_ARGUMENT` */
   constructor(options: GicV2Options) {
     const { cpus, irqs = 256, distributor, cpuInterface } = options;
-    if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) {
-      throw new IrqChipError('INVALID_ARGUMENT', `a GICv2 for ${cpus} CPUs: 1 to ${MAX_CPUS} are possible`);
+    if (!Number.isInteger(cpus) || cpus < 1 || cpus > GICV2_MAX_CPUS) {
+      throw new IrqChipError(
+        'INVALID_ARGUMENT',
+        `a GICv2 for ${cpus} CPUs: 1 to ${GICV2_MAX_CPUS} are possible`,
+      );
     }
     if (!Number.isInteger(irqs) || irqs < 64 || irqs > INTID_END || (irqs % 32 !== 0 && irqs !== INTID_END)) {
       throw new IrqChipError('INVALID_ARGUMENT', `${irqs} interrupts: not 1020, or 64 to 992 in steps of 32`);
     }
-    this.description = {
-      version: 2,
-      compatible: ['arm,cortex-a15-gic'],
-      reg: [
-        { address: distributor, size: GICD_SIZE },
-        { address: cpuInterface, size: GICC_SIZE },
-      ],
-      interruptCells: 3,
-      distributor,
-      cpuInterface,
-    };
+    this.description = gicV2Description(distributor, cpuInterface);
     this.spis = irqs - SPI_BASE;
     this.#onIrq = options.onIrq;
     this.#onFiq = options.onFiq;
@@ -86,7 +72,7 @@ export class GicV2 implements IrqChip<GicV2State> {
     this.#fiq = new Array<boolean>(cpus).fill(false);
     const core = new GicV2Core(cpus, irqs, (cpu, signal) => this.#signalled(cpu, signal));
     this.#core = core;
-    this.#lines = new LineSet(this.spis, {
+    this.#lines = new SpiSet(this.spis, {
       setSpi: (intid, level) => core.setLine(intid, level),
       pulseSpi: (intid) => core.pulse(intid),
     });
@@ -99,6 +85,10 @@ export class GicV2 implements IrqChip<GicV2State> {
       read: (offset, length) => interfaceRead(core, cpu, offset, length),
       write: (offset, length, value) => interfaceWrite(core, cpu, offset, length, value),
     }));
+  }
+
+  get inputs(): number {
+    return this.spis;
   }
 
   /** The distributor's frame, 4 KiB, as a CPU sees it. */
@@ -133,19 +123,16 @@ export class GicV2 implements IrqChip<GicV2State> {
     this.#core.setPrivateLine(cpu, PPI_BASE + ppi, level);
   }
 
-  createLine(spi: number, trigger: Trigger): InterruptLine {
+  createLine(spi: number, trigger: Trigger): GicLine {
     return this.#lines.create(spi, trigger);
   }
 
-  allocateLine(trigger: Trigger): InterruptLine {
+  allocateLine(trigger: Trigger): GicLine {
     return this.#lines.create(undefined, trigger);
   }
 
   ppiSpecifier(ppi: number, trigger: Trigger): InterruptSpecifier {
-    checkPpi(ppi);
-    // Bits 15:8 are the CPUs that the interrupt is wired to.
-    const cpus = 2 ** this.#core.cpus - 1;
-    return { type: GIC_PPI, number: ppi, flags: flagsOf(trigger) | (cpus << 8) };
+    return ppiSpecifier(ppi, trigger, this.#core.cpus);
   }
 
   /** Reset values of all registers. Lines keep their levels, and a level-sensitive one is pending again. */

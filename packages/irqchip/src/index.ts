@@ -1,5 +1,6 @@
 export { IrqChipError } from './errors.ts';
 export type { IrqChipErrorCode } from './errors.ts';
+export type { InterruptLine, IrqChip, IrqChipState, Trigger } from './irq-chip.ts';
 export {
   GIC_PPI,
   GIC_SPI,
@@ -8,17 +9,19 @@ export {
   IRQ_TYPE_LEVEL_HIGH,
   PPI_BASE,
   SPI_BASE,
-} from './irq-chip.ts';
-export type {
-  InterruptLine,
-  InterruptSpecifier,
-  IrqChip,
-  IrqChipDescription,
-  IrqChipState,
-  Trigger,
-} from './irq-chip.ts';
-export { createVmGicV3 } from './gicv3.ts';
-export type { GicV3Description, GicV3Options, VmGicV3, VmGicV3State } from './gicv3.ts';
+} from './gic.ts';
+export type { Gic, GicDescription, GicLine, GicV2Description, InterruptSpecifier } from './gic.ts';
+export type { VmGicState } from './vm-gic.ts';
+export { createVmGicV2 } from './vm-gicv2.ts';
+export type { VmGicV2, VmGicV2Options } from './vm-gicv2.ts';
+export { createVmGicV3 } from './vm-gicv3.ts';
+export type { GicV3Description, GicV3Options, VmGicV3 } from './vm-gicv3.ts';
 export { GicV2 } from './gicv2.ts';
-export type { GicV2Description, GicV2Options } from './gicv2.ts';
+export type { GicV2Options } from './gicv2.ts';
 export type { GicV2State } from './gicv2-state.ts';
+export { createVmIrqChip } from './vm-irq-chip.ts';
+export type { VmIrqChip, VmIrqChipOptions, VmIrqChipState } from './vm-irq-chip.ts';
+export type { GsiLineOptions } from './gsi-lines.ts';
+export { IoApic } from './ioapic.ts';
+export type { IoApicOptions } from './ioapic.ts';
+export type { IoApicState } from './ioapic-state.ts';

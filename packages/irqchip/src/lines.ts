@@ -1,50 +1,32 @@
 import { HypervisorError } from '@vmm/hypervisor';
 import { IdAllocator, VmDeviceError } from '@vmm/vm-device';
 import { IrqChipError } from './errors.ts';
-import {
-  GIC_SPI,
-  IRQ_TYPE_EDGE_RISING,
-  IRQ_TYPE_LEVEL_HIGH,
-  PPI_BASE,
-  SPI_BASE,
-  type InterruptLine,
-  type InterruptSpecifier,
-  type Trigger,
-} from './irq-chip.ts';
+import { flagsOf, GIC_SPI, SPI_BASE, type GicLine, type InterruptSpecifier } from './gic.ts';
+import type { InterruptLine, Trigger } from './irq-chip.ts';
 
-/** Where lines lead: the inputs of a controller, by INTID. */
-export interface SpiInputs {
-  setSpi(intid: number, level: boolean): void;
-  pulseSpi(intid: number): void;
+/** The controller's end of a line. */
+export interface LineEnd {
+  trigger(): void;
+  setLevel(high: boolean): void;
+  /** Gives back what the line holds; once, after the level is low. */
+  close?(): void;
 }
 
-export function flagsOf(trigger: Trigger): number {
-  return trigger === 'edge' ? IRQ_TYPE_EDGE_RISING : IRQ_TYPE_LEVEL_HIGH;
-}
-
-/** @throws IrqChipError `INVALID_ARGUMENT` */
-export function checkPpi(ppi: number): void {
-  if (!Number.isInteger(ppi) || ppi < 0 || ppi >= SPI_BASE - PPI_BASE) {
-    throw new IrqChipError('INVALID_ARGUMENT', `PPI ${ppi}: there are 16, from 0 on`);
-  }
-}
-
-class Line implements InterruptLine {
-  readonly spi: number;
-  readonly specifier: InterruptSpecifier;
-  #inputs: SpiInputs | undefined;
+/** A line from a device to a {@link LineEnd}, until one of the two goes. */
+export class Line implements InterruptLine {
+  readonly input: number;
+  #end: LineEnd | undefined;
   #release: (() => void) | undefined;
 
-  constructor(spi: number, trigger: Trigger, inputs: SpiInputs, release: () => void) {
-    this.spi = spi;
-    this.specifier = { type: GIC_SPI, number: spi, flags: flagsOf(trigger) };
-    this.#inputs = inputs;
+  constructor(input: number, end: LineEnd, release: () => void) {
+    this.input = input;
+    this.#end = end;
     this.#release = release;
   }
 
   trigger(): void {
     try {
-      this.#inputs?.pulseSpi(SPI_BASE + this.spi);
+      this.#end?.trigger();
     } catch (error) {
       this.#detach(error);
     }
@@ -52,7 +34,7 @@ class Line implements InterruptLine {
 
   setLevel(high: boolean): void {
     try {
-      this.#inputs?.setSpi(SPI_BASE + this.spi, high);
+      this.#end?.setLevel(high);
     } catch (error) {
       this.#detach(error);
     }
@@ -60,53 +42,99 @@ class Line implements InterruptLine {
 
   [Symbol.dispose](): void {
     this.setLevel(false);
-    this.#inputs = undefined;
+    const end = this.#end;
+    this.#end = undefined;
     this.#release?.();
     this.#release = undefined;
+    end?.close?.();
   }
 
   /** Completions of a device may come after the end of the VM: they reach nothing then. */
   #detach(error: unknown): void {
     if (!(error instanceof HypervisorError && error.code === 'DISPOSED')) throw error;
-    this.#inputs = undefined;
+    this.#end = undefined;
   }
 }
 
-/** The SPIs of a controller and who has them. */
-export class LineSet {
-  readonly spis: number;
-  readonly #inputs: SpiInputs;
+/** The inputs of a controller and who has them. */
+export class InputSet {
+  readonly #name: string;
+  readonly #count: number;
   readonly #numbers: IdAllocator;
 
-  constructor(spis: number, inputs: SpiInputs) {
-    this.spis = spis;
-    this.#inputs = inputs;
-    this.#numbers = new IdAllocator(0, spis - 1);
+  /** @param name of an input, in messages */
+  constructor(name: string, count: number) {
+    this.#name = name;
+    this.#count = count;
+    this.#numbers = new IdAllocator(0, count - 1);
   }
 
-  /** @throws IrqChipError `IN_USE`, `INVALID_ARGUMENT`, `EXHAUSTED` */
-  create(spi: number | undefined, trigger: Trigger): InterruptLine {
-    const taken = this.#take(spi);
-    return new Line(taken, trigger, this.#inputs, () => this.#numbers.free(taken));
-  }
-
-  #take(spi: number | undefined): number {
+  /**
+   * @param input the lowest free one when it is not given
+   * @throws IrqChipError `IN_USE`, `INVALID_ARGUMENT`, `EXHAUSTED`
+   */
+  take(input?: number): number {
     try {
-      return this.#numbers.allocate(spi);
+      return this.#numbers.allocate(input);
     } catch (cause) {
       if (!(cause instanceof VmDeviceError)) throw cause;
       switch (cause.code) {
         case 'OVERLAP':
-          throw new IrqChipError('IN_USE', `SPI ${String(spi)} has a device already`, { cause });
+          throw new IrqChipError('IN_USE', `${this.#name} ${String(input)} has a device already`, { cause });
         case 'EXHAUSTED':
-          throw new IrqChipError('EXHAUSTED', `all ${this.spis} SPIs have a device`, { cause });
+          throw new IrqChipError('EXHAUSTED', `all ${this.#count} ${this.#name}s have a device`, { cause });
         default:
           throw new IrqChipError(
             'INVALID_ARGUMENT',
-            `SPI ${String(spi)}: there are ${this.spis}, from 0 on`,
+            `${this.#name} ${String(input)}: there are ${this.#count}, from 0 on`,
             { cause },
           );
       }
     }
+  }
+
+  free(input: number): void {
+    this.#numbers.free(input);
+  }
+}
+
+/** Where the lines of a GIC lead: its inputs, by INTID. */
+export interface SpiInputs {
+  setSpi(intid: number, level: boolean): void;
+  pulseSpi(intid: number): void;
+}
+
+class SpiLine extends Line implements GicLine {
+  readonly specifier: InterruptSpecifier;
+
+  constructor(spi: number, trigger: Trigger, inputs: SpiInputs, release: () => void) {
+    const intid = SPI_BASE + spi;
+    super(
+      spi,
+      { trigger: () => inputs.pulseSpi(intid), setLevel: (high) => inputs.setSpi(intid, high) },
+      release,
+    );
+    this.specifier = { type: GIC_SPI, number: spi, flags: flagsOf(trigger) };
+  }
+
+  get spi(): number {
+    return this.input;
+  }
+}
+
+/** The SPIs of a GIC. */
+export class SpiSet {
+  readonly #inputs: SpiInputs;
+  readonly #set: InputSet;
+
+  constructor(spis: number, inputs: SpiInputs) {
+    this.#inputs = inputs;
+    this.#set = new InputSet('SPI', spis);
+  }
+
+  /** @throws IrqChipError `IN_USE`, `INVALID_ARGUMENT`, `EXHAUSTED` */
+  create(spi: number | undefined, trigger: Trigger): GicLine {
+    const taken = this.#set.take(spi);
+    return new SpiLine(taken, trigger, this.#inputs, () => this.#set.free(taken));
   }
 }

@@ -1,5 +1,5 @@
 import type { BusDevice } from '@vmm/vm-device';
-import { GicV2, SPI_BASE, type InterruptLine, type Trigger } from '../src/index.ts';
+import { GicV2, SPI_BASE, type GicLine, type Trigger } from '../src/index.ts';
 
 export const GICD = {
   CTLR: 0x000,
@@ -53,7 +53,7 @@ export class Rig {
   /** IRQ and FIQ lines as the callbacks have reported them. */
   readonly irqLines: boolean[];
   readonly fiqLines: boolean[];
-  readonly #lines = new Map<number, InterruptLine>();
+  readonly #lines = new Map<number, GicLine>();
 
   constructor(cpus = 1, irqs = 64) {
     this.cpus = cpus;
@@ -111,7 +111,7 @@ export class Rig {
     this.d(cpu).write(offset, 4, (others | ((edge ? 2 : 0) << shift)) >>> 0);
   }
 
-  line(intid: number, trigger: Trigger = 'level'): InterruptLine {
+  line(intid: number, trigger: Trigger = 'level'): GicLine {
     const known = this.#lines.get(intid);
     if (known !== undefined) return known;
     const line = this.gic.createLine(intid - SPI_BASE, trigger);

@@ -1,5 +1,5 @@
 import { HypervisorError, type GicState, type GicV3Config, type HypervisorGic } from '@vmm/hypervisor';
-import { createVmGicV3, type VmGicV3State } from '../src/index.ts';
+import { createVmGicV3, type VmGicState } from '../src/index.ts';
 
 /** A hypervisor's GIC that records what reaches it. */
 class FakeGic implements HypervisorGic {
@@ -146,7 +146,7 @@ describe('GICv3 of a VM', () => {
     { version: 1, model: 'vm-gicv3', gic: null },
   ])('refuses %p as a state', (state) => {
     const { gic, chip } = rig();
-    expect(() => chip.restore(state as unknown as VmGicV3State)).toThrow(
+    expect(() => chip.restore(state as unknown as VmGicState)).toThrow(
       expect.objectContaining({ code: 'INVALID_STATE' }),
     );
     expect(gic.restored).toBeUndefined();
