@@ -41,7 +41,8 @@ export function onMachines<H extends Hypervisor>(
     name,
     requires,
     run: async (context) => {
-      const createMachine = async (options: MachineOptions = {}): Promise<Machine> => create(context, options);
+      const createMachine = async (options: MachineOptions = {}): Promise<Machine> =>
+        create(context, options);
       await run({
         ...context,
         createMachine,

@@ -1,69 +1,63 @@
 import type { VcpuExit } from '../exit.ts';
 import type { ExitAction } from '../vcpu.ts';
-import type { HypervisorGic } from '../aarch64.ts';
-import type { SpiSetup } from './interrupt-guest.ts';
-import {
-  CNTV_CTL_EL0,
-  CNTV_CVAL_EL0,
-  CNTV_TVAL_EL0,
-  CNTVCT_EL0,
-  interruptGuest,
-  REPORT_AFTER,
-  REPORT_IRQ,
-  REPORT_READY,
-  setUpGic,
-  setUpVectors,
-  vectors,
-  VIRTUAL_TIMER,
-} from './interrupt-guest.ts';
-import { GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, Machine, MMIO, X_MMIO } from './machine.ts';
-import type { ComplianceContext, ComplianceTest } from './suite.ts';
-import { eventually, expectCode, test } from './suite.ts';
+import type { GuestContext, GuestTest } from './guest-test.ts';
+import { guestTest } from './guest-test.ts';
+import type { InputSetup, Machine } from './machine.ts';
+import { describeExit, INPUTS, MMIO, REPORT } from './machine.ts';
+import { counting } from './programs.ts';
+import { eventually, expectCode, nextTurn } from './suite.ts';
 
-const LEVEL: SpiSetup = { intid: 40, edge: false };
-const EDGE: SpiSetup = { intid: 41, edge: true };
-const HIGH: SpiSetup = { intid: 127, edge: false };
+const LEVEL: InputSetup = { gsi: INPUTS.level, edge: false };
+const EDGE: InputSetup = { gsi: INPUTS.edge, edge: true };
+const HIGH: InputSetup = { gsi: INPUTS.high, edge: false };
 
 /** A guest with interrupts on a thread, and what it reported so far. */
-class InterruptMachine implements AsyncDisposable {
+export class InterruptGuest implements AsyncDisposable {
   readonly machine: Machine;
-  readonly gic: HypervisorGic;
-  /** INTIDs of interrupts taken. */
+  /** Inputs whose interrupts were taken. */
   readonly taken: number[] = [];
   /** Called when an interrupt is taken, while the vCPU waits. */
-  onIrq: (intid: number) => void = () => undefined;
+  onIrq: (gsi: number) => void = () => undefined;
+  /** Called when the guest is ready, while the vCPU waits. */
+  onReady: () => void = () => undefined;
   ready = false;
-  /** Returns from an interrupt or WFI. */
-  wakes = 0;
+  /** Interrupts that were handled to their end. */
+  ended = 0;
+  readonly #inputs: ReadonlyMap<number, number>;
   #unexpected = '';
   #thread: Promise<void> = Promise.resolve();
 
-  private constructor(machine: Machine) {
+  constructor(machine: Machine, inputs: readonly InputSetup[]) {
     this.machine = machine;
-    this.gic = machine.createGic();
+    this.#inputs = new Map(inputs.map(({ gsi }) => [machine.reported(gsi), gsi]));
   }
 
-  static async create(context: ComplianceContext, spis: readonly SpiSetup[]): Promise<InterruptMachine> {
-    const machine = await Machine.running(context, (a) => interruptGuest(a, spis));
-    return new InterruptMachine(machine);
+  static async create(context: GuestContext, inputs: readonly InputSetup[]): Promise<InterruptGuest> {
+    const machine = await context.createMachine({ interrupts: true });
+    machine.loadInterruptGuest(inputs);
+    return new InterruptGuest(machine, inputs);
   }
 
   start(): void {
-    this.#thread = this.machine.vcpu.start((exit) => this.handle(exit));
+    this.#thread = this.machine.vcpu.start((exit) => this.#handle(exit));
   }
 
-  handle(exit: VcpuExit): ExitAction {
-    if (exit.reason !== 'mmio') {
-      this.#unexpected ||= exit.reason === 'internalError' ? exit.message : exit.reason;
-    } else if (exit.address === MMIO + REPORT_READY) {
+  #handle(exit: VcpuExit): ExitAction {
+    const address = exit.reason === 'mmio' ? exit.address - MMIO : -1;
+    const gsi = exit.reason === 'mmio' ? this.#inputs.get(exit.value) : undefined;
+    if (address === REPORT.READY) {
       this.ready = true;
-    } else if (exit.address === MMIO + REPORT_IRQ) {
-      this.taken.push(exit.value);
-      this.onIrq(exit.value);
-    } else if (exit.address === MMIO + REPORT_AFTER) {
-      this.wakes++;
+      this.onReady();
+    } else if (address === REPORT.IRQ && gsi !== undefined) {
+      this.taken.push(gsi);
+      this.onIrq(gsi);
+    } else if (address === REPORT.END) {
+      this.ended++;
     } else {
-      this.#unexpected ||= `access to 0x${exit.address.toString(16)}, value 0x${exit.value.toString(16)}`;
+      this.#unexpected ||=
+        exit.reason === 'mmio'
+          ? `access to 0x${exit.address.toString(16)}, value 0x${exit.value.toString(16)}`
+          : describeExit(exit);
     }
     return this.#unexpected === '' ? 'resume' : 'stop';
   }
@@ -81,156 +75,177 @@ class InterruptMachine implements AsyncDisposable {
   }
 }
 
-export const interruptTests: readonly ComplianceTest[] = [
-  test('a level interrupt is taken for as long as the line is high', async (context) => {
-    await using guest = await InterruptMachine.create(context, [LEVEL]);
+export const interruptTests: readonly GuestTest[] = [
+  guestTest('a level interrupt is taken for as long as the line is high', async (context) => {
+    await using guest = await InterruptGuest.create(context, [LEVEL]);
+    const { interrupts } = guest.machine;
     guest.onIrq = () => {
-      if (guest.taken.length === 3) guest.gic.setSpi(LEVEL.intid, false);
+      if (guest.taken.length === 3) interrupts.setLine(LEVEL.gsi, false);
     };
     guest.start();
     await guest.until(() => guest.ready);
-    guest.gic.setSpi(LEVEL.intid, true);
-    await guest.until(() => guest.taken.length >= 3);
-    const { wakes } = guest;
+    interrupts.setLine(LEVEL.gsi, true);
+    await guest.until(() => guest.taken.length >= 3 && guest.ended >= 3);
     // A second interrupt proves that the guest is alive and does not take the first one any more.
-    guest.onIrq = () => guest.gic.setSpi(LEVEL.intid, false);
-    guest.gic.setSpi(LEVEL.intid, true);
-    await guest.until(() => guest.taken.length >= 4 && guest.wakes > wakes);
-    context.assert.equal(guest.taken, [40, 40, 40, 40], 'interrupts taken');
+    guest.onIrq = () => interrupts.setLine(LEVEL.gsi, false);
+    interrupts.setLine(LEVEL.gsi, true);
+    await guest.until(() => guest.ended >= 4);
+    context.assert.equal(guest.taken.length, 4, 'interrupts taken');
   }),
 
-  test('an edge interrupt is taken once for each pulse', async (context) => {
-    await using guest = await InterruptMachine.create(context, [EDGE]);
+  guestTest('an edge interrupt is taken once for each pulse', async (context) => {
+    await using guest = await InterruptGuest.create(context, [EDGE]);
     guest.start();
     await guest.until(() => guest.ready);
     for (let count = 1; count <= 20; count++) {
-      const { wakes } = guest;
-      guest.gic.pulseSpi(EDGE.intid);
-      await guest.until(() => guest.taken.length >= count && guest.wakes > wakes);
+      guest.machine.interrupts.pulse(EDGE.gsi);
+      await guest.until(() => guest.ended >= count);
       context.assert.equal(guest.taken.length, count, 'interrupts taken');
     }
   }),
 
-  test('a pulse on a level-sensitive interrupt leaves nothing behind', async (context) => {
-    await using guest = await InterruptMachine.create(context, [LEVEL, EDGE]);
+  guestTest('interrupts raised before the guest enables them are taken afterwards', async (context) => {
+    await using guest = await InterruptGuest.create(context, [LEVEL, HIGH]);
+    const { interrupts } = guest.machine;
+    guest.onIrq = (gsi) => interrupts.setLine(gsi, false);
+    interrupts.setLine(HIGH.gsi, true);
+    interrupts.setLine(LEVEL.gsi, true);
     guest.start();
-    await guest.until(() => guest.ready);
-    guest.gic.pulseSpi(LEVEL.intid);
-    guest.gic.pulseSpi(EDGE.intid);
-    await guest.until(() => guest.taken.includes(EDGE.intid) && guest.wakes > 0);
-    context.assert.equal(guest.taken, [EDGE.intid], 'interrupts taken');
+    await guest.until(() => guest.ended >= 2);
+    context.assert.equal(
+      guest.taken.toSorted((a, b) => a - b),
+      [LEVEL.gsi, HIGH.gsi],
+      'interrupts taken',
+    );
   }),
 
-  test('an interrupt raised before the guest enables it is taken afterwards', async (context) => {
-    await using guest = await InterruptMachine.create(context, [LEVEL, EDGE, HIGH]);
-    guest.onIrq = (intid) => guest.gic.setSpi(intid, false);
-    guest.gic.setSpi(HIGH.intid, true);
-    guest.gic.setSpi(LEVEL.intid, true);
-    guest.start();
-    await guest.until(() => guest.taken.length >= 2);
-    // Of equal priorities, the lower INTID comes first (IHI 0069 4.8).
-    context.assert.equal(guest.taken, [LEVEL.intid, HIGH.intid], 'interrupts taken');
-  }),
-
-  test('interrupts wake a vCPU thread many times over', async (context) => {
-    await using guest = await InterruptMachine.create(context, [LEVEL]);
-    guest.onIrq = () => guest.gic.setSpi(LEVEL.intid, false);
+  guestTest('interrupts wake a vCPU thread many times over', async (context) => {
+    await using guest = await InterruptGuest.create(context, [LEVEL]);
+    const { interrupts } = guest.machine;
+    guest.onIrq = () => interrupts.setLine(LEVEL.gsi, false);
     guest.start();
     await guest.until(() => guest.ready);
     const rounds = 300;
     for (let count = 1; count <= rounds; count++) {
-      guest.gic.setSpi(LEVEL.intid, true);
-      await guest.until(() => guest.taken.length >= count);
+      interrupts.setLine(LEVEL.gsi, true);
+      await guest.until(() => guest.ended >= count);
     }
     context.assert.equal(guest.taken.length, rounds, 'interrupts taken');
   }),
 
-  test('the timer wakes a vCPU thread from WFI', async (context) => {
-    await using guest = await InterruptMachine.create(context, []);
-    guest.machine.load((a) => {
-      setUpVectors(a);
-      setUpGic(a, []);
-      a.movz(0, 20_000).msr(CNTV_TVAL_EL0, 0).movz(0, 1).msr(CNTV_CTL_EL0, 0).isb();
-      a.daifClear(2).store(4, 31, X_MMIO, REPORT_READY);
-      a.label('wait').wfi().b('wait');
-      vectors(a, (handler) => handler.movz(11, 0).msr(CNTV_CTL_EL0, 11).isb());
-    });
+  guestTest('each trigger of an interrupt input is an edge', async (context) => {
+    await using guest = await InterruptGuest.create(context, [EDGE]);
+    const input = guest.machine.vm.createInterrupt(EDGE.gsi);
+    context.assert.equal(input.gsi, EDGE.gsi, 'gsi');
     guest.start();
-    await guest.until(() => guest.taken.length > 0);
-    context.assert.equal(guest.taken, [VIRTUAL_TIMER], 'interrupts taken');
+    await guest.until(() => guest.ready);
+    for (let count = 1; count <= 20; count++) {
+      input.trigger();
+      await guest.until(() => guest.ended >= count);
+      context.assert.equal(guest.taken.length, count, 'interrupts taken');
+    }
+    input[Symbol.dispose]();
+    input[Symbol.dispose]();
   }),
 
-  test('the counter advances and never goes back', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movz(5, 10_000).mrs(0, CNTVCT_EL0);
-      a.label('again').mrs(1, CNTVCT_EL0).cmp(1, 0).bCond('lo', 'back').mov(0, 1);
-      a.subImmediate(5, 5, 1).cbnz(5, 'again');
-      a.label('back').store(8, 5, X_MMIO);
-    });
-    const before = machine.vcpu.getSystemRegister(CNTVCT_EL0);
-    context.assert.equal(machine.runToMmio().value, 0, 'readings left when the counter went back');
-    context.assert.ok(machine.vcpu.getSystemRegister(CNTVCT_EL0) > before, 'the counter advanced');
+  guestTest('a trigger while the guest handles the one before it is taken afterwards', async (context) => {
+    await using guest = await InterruptGuest.create(context, [EDGE]);
+    using input = guest.machine.vm.createInterrupt(EDGE.gsi);
+    guest.onIrq = () => {
+      if (guest.taken.length === 1) input.trigger();
+    };
+    guest.start();
+    await guest.until(() => guest.ready);
+    input.trigger();
+    await guest.until(() => guest.ended >= 2);
+    context.assert.equal(guest.taken, [EDGE.gsi, EDGE.gsi], 'interrupts taken');
   }),
 
-  test('a pending interrupt ends WFI even when PSTATE masks it', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      setUpGic(a, [LEVEL]);
-      a.wfi().movz(0, 6).store(4, 0, X_MMIO);
-    });
-    machine.createGic().setSpi(LEVEL.intid, true);
-    context.assert.equal(machine.runToMmio().value, 6, 'what the guest does after the WFI');
-  }),
-
-  test('impossible interrupt controllers and interrupts are refused', async (context) => {
-    await using machine = await Machine.create(context);
-    const { vm } = machine;
+  guestTest('impossible interrupt inputs are refused', async (context) => {
     const { assert } = context;
-    const good = { distributor: GIC_DISTRIBUTOR, redistributor: GIC_REDISTRIBUTOR, irqs: 128 };
-    for (const bad of [
-      { irqs: 32 },
-      { irqs: 65 },
-      { irqs: 2048 },
-      { distributor: 0x800 },
-      { redistributor: -1 },
-    ]) {
-      const what = JSON.stringify(bad);
-      await expectCode(assert, 'INVALID_ARGUMENT', what, () => vm.createGicV3({ ...good, ...bad }));
+    {
+      await using machine = await context.running(counting);
+      await expectCode(assert, 'WRONG_STATE', 'without an interrupt controller', () =>
+        machine.vm.createInterrupt(INPUTS.edge),
+      );
     }
-    const gic = vm.createGicV3(good);
-    assert.equal(gic.version, 3, 'version');
-    await expectCode(assert, 'WRONG_STATE', 'a second one', () => vm.createGicV3(good));
-    for (const intid of [-1, 0, 31, 128, 1023, 40.5]) {
-      await expectCode(assert, 'INVALID_ARGUMENT', `setSpi(${intid})`, () => gic.setSpi(intid, true));
-      await expectCode(assert, 'INVALID_ARGUMENT', `pulseSpi(${intid})`, () => gic.pulseSpi(intid));
+    await using machine = await context.createMachine({ interrupts: true });
+    for (const gsi of [-1, 0.5, Number.NaN, 2 ** 32]) {
+      await expectCode(assert, 'INVALID_ARGUMENT', `gsi ${gsi}`, () => machine.vm.createInterrupt(gsi));
+      await expectCode(assert, 'INVALID_ARGUMENT', `line ${gsi}`, () =>
+        machine.interrupts.setLine(gsi, true),
+      );
     }
   }),
 
-  test(
-    'with the instruction clock, WFI lets time jump to the timer, the same way every time',
+  guestTest(
+    'a resampled input is high until the guest has handled it, and then asks the device',
     async (context) => {
-      const once = async (): Promise<[number, bigint, bigint]> => {
-        await using machine = await Machine.running(
-          context,
-          (a) => {
-            setUpVectors(a);
-            setUpGic(a, []);
-            // An hour of a 62.5 MHz counter.
-            a.mrs(0, CNTVCT_EL0).movImmediate(1, 3600 * 62_500_000);
-            a.add(0, 0, 1).msr(CNTV_CVAL_EL0, 0).movz(0, 1).msr(CNTV_CTL_EL0, 0).isb();
-            a.daifClear(2).label('wait').wfi().b('wait');
-            vectors(a);
-          },
-          { clock: 'instructions' },
+      await using guest = await InterruptGuest.create(context, [LEVEL, EDGE]);
+      let reasons = 0;
+      let asked = 0;
+      using input = guest.machine.vm.createInterrupt(LEVEL.gsi, () => {
+        asked++;
+        if (--reasons > 0) input.trigger();
+      });
+      guest.start();
+      await guest.until(() => guest.ready);
+      for (const [round, count] of [3, 1, 5].entries()) {
+        const before = guest.taken.length;
+        asked = 0;
+        reasons = count;
+        input.trigger();
+        await guest.until(() => asked === count);
+        // An edge behind it proves that nothing more comes of the level-triggered one.
+        guest.machine.interrupts.pulse(EDGE.gsi);
+        await guest.until(() => guest.taken.length === before + count + 1);
+        context.assert.equal(
+          guest.taken.slice(before),
+          [...Array.from({ length: count }, () => LEVEL.gsi), EDGE.gsi],
+          `round ${round}`,
         );
-        machine.createGic();
-        const { value } = machine.runToMmio();
-        return [value, machine.vcpu.getSystemRegister(CNTVCT_EL0), machine.vcpu.getRegister('pc')];
-      };
-      const first = await once();
-      context.assert.equal(first[0], VIRTUAL_TIMER, 'interrupt taken');
-      context.assert.ok(first[1] >= 3600n * 62_500_000n, 'an hour has passed');
-      context.assert.equal(await once(), first, 'the second run');
+      }
     },
-    ['instructionClock'],
+    ['resample'],
   ),
+
+  guestTest(
+    'a disposed resampled input neither interrupts nor asks',
+    async (context) => {
+      await using guest = await InterruptGuest.create(context, [LEVEL, EDGE]);
+      let asked = 0;
+      const input = guest.machine.vm.createInterrupt(LEVEL.gsi, () => asked++);
+      guest.start();
+      await guest.until(() => guest.ready);
+      input.trigger();
+      await guest.until(() => asked === 1);
+      input[Symbol.dispose]();
+      input[Symbol.dispose]();
+      await nextTurn();
+      await guest.until(() => guest.ended === 1);
+      guest.machine.interrupts.pulse(EDGE.gsi);
+      await guest.until(() => guest.ended === 2);
+      context.assert.equal([guest.taken, asked], [[LEVEL.gsi, EDGE.gsi], 1], 'interrupts and questions');
+      guest.machine.vm.createInterrupt(LEVEL.gsi)[Symbol.dispose]();
+    },
+    ['resample'],
+  ),
+
+  guestTest('interrupt latency is measured', async (context) => {
+    await using guest = await InterruptGuest.create(context, [EDGE]);
+    using input = guest.machine.vm.createInterrupt(EDGE.gsi);
+    const times: number[] = [];
+    let before = 0;
+    guest.onIrq = () => times.push(performance.now() - before);
+    guest.start();
+    await guest.until(() => guest.ready);
+    for (let count = 1; count <= 100; count++) {
+      before = performance.now();
+      input.trigger();
+      await guest.until(() => guest.ended >= count);
+    }
+    times.sort((a, b) => a - b);
+    context.report('interrupt to exit of its handler, median', times[50]! * 1000, 'us');
+    context.assert.equal(times.length, 100, 'rounds');
+  }),
 ];

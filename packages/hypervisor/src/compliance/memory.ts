@@ -1,25 +1,30 @@
 import type { GuestMemoryRegion } from '../vm.ts';
-import { DATA, Machine, RAM, RAM_SIZE, X_DATA, X_MMIO } from './machine.ts';
-import type { ComplianceTest } from './suite.ts';
-import { expectCode, test } from './suite.ts';
+import type { GuestTest } from './guest-test.ts';
+import { guestTest } from './guest-test.ts';
+import { DATA, MMIO, RAM, RAM_SIZE } from './machine.ts';
+import { expectCode } from './suite.ts';
 
 const LOW = 0x4000_0000;
 /** Beyond 32 bits of guest physical address. */
 const HIGH = 0x9_0000_0000;
 const SIZE = 0x1_0000;
 
-export const memoryTests: readonly ComplianceTest[] = [
-  test('mapped memory is zeroed and shared with the guest in both directions', async (context) => {
-    await using machine = await Machine.create(context);
+export const memoryTests: readonly GuestTest[] = [
+  guestTest('mapped memory is zeroed and shared with the guest in both directions', async (context) => {
+    await using machine = await context.createMachine();
     const { assert } = context;
     assert.equal(machine.ram.bytes.length, RAM_SIZE, 'length');
     assert.ok(
       machine.ram.bytes.every((byte) => byte === 0),
       'memory is zeroed',
     );
-    machine.load((a) => {
-      a.load(4, 0, X_DATA).addImmediate(0, 0, 1).store(4, 0, X_DATA, 4).store(4, 0, X_MMIO);
-      a.load(4, 0, X_DATA, 8).store(4, 0, X_MMIO);
+    machine.load((program) => {
+      program
+        .load(4, 'a', DATA)
+        .add('a', 1)
+        .store(4, 'a', DATA + 4)
+        .store(4, 'a', MMIO);
+      program.load(4, 'a', DATA + 8).store(4, 'a', MMIO);
     });
     const view = new DataView(machine.ram.bytes.buffer, machine.ram.bytes.byteOffset);
     view.setUint32(DATA - RAM, 41, true);
@@ -29,31 +34,36 @@ export const memoryTests: readonly ComplianceTest[] = [
     assert.equal(machine.runToMmio().value, 0xfeed_f00d, 'a later store of the host');
   }),
 
-  test('several regions are listed by address and reach the guest, above 4 GiB as well', async (context) => {
-    await using machine = await Machine.create(context);
-    const { assert } = context;
-    const high = machine.vm.mapMemory(HIGH, SIZE);
-    const low = machine.vm.mapMemory(LOW, SIZE);
-    assert.equal(
-      machine.vm.regions.map(({ guestAddress, bytes }) => [guestAddress, bytes.length]),
-      [
-        [LOW, SIZE],
-        [RAM, RAM_SIZE],
-        [HIGH, SIZE],
-      ],
-      'regions',
-    );
-    machine.load((a) => {
-      a.movImmediate(1, LOW).movImmediate(2, HIGH + SIZE - 8);
-      a.load(8, 0, 1, 8).store(8, 0, 2).store(4, 0, X_MMIO);
-    });
-    low.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], 8);
-    machine.runToMmio();
-    assert.equal([...high.bytes.subarray(SIZE - 8)], [1, 2, 3, 4, 5, 6, 7, 8], 'what the guest copied');
-  }),
+  guestTest(
+    'several regions are listed by address and reach the guest, above 4 GiB as well',
+    async (context) => {
+      await using machine = await context.createMachine();
+      const { assert } = context;
+      const high = machine.vm.mapMemory(HIGH, SIZE);
+      const low = machine.vm.mapMemory(LOW, SIZE);
+      assert.equal(
+        machine.vm.regions.map(({ guestAddress, bytes }) => [guestAddress, bytes.length]),
+        [
+          [LOW, SIZE],
+          [RAM, RAM_SIZE],
+          [HIGH, SIZE],
+        ],
+        'regions',
+      );
+      machine.load((program) => {
+        program
+          .load(8, 'a', LOW + 8)
+          .store(8, 'a', HIGH + SIZE - 8)
+          .store(4, 'a', MMIO);
+      });
+      low.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], 8);
+      machine.runToMmio();
+      assert.equal([...high.bytes.subarray(SIZE - 8)], [1, 2, 3, 4, 5, 6, 7, 8], 'what the guest copied');
+    },
+  ),
 
-  test('overlapping, misplaced and too large regions are refused', async (context) => {
-    await using machine = await Machine.create(context);
+  guestTest('overlapping, misplaced and too large regions are refused', async (context) => {
+    await using machine = await context.createMachine();
     const { vm } = machine;
     const { assert } = context;
     const cases = [
@@ -78,10 +88,10 @@ export const memoryTests: readonly ComplianceTest[] = [
     assert.equal(vm.regions.length, 2, 'a region that touches another one');
   }),
 
-  test('after unmapping, accesses exit', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, LOW).movz(0, 77).store(4, 0, 1).load(4, 2, 1).store(4, 2, X_MMIO);
-      a.load(4, 2, 1).store(4, 2, X_MMIO);
+  guestTest('after unmapping, accesses exit', async (context) => {
+    await using machine = await context.running((program) => {
+      program.set('a', 77).store(4, 'a', LOW).load(4, 'b', LOW).store(4, 'b', MMIO);
+      program.load(4, 'b', LOW).store(4, 'b', MMIO);
     });
     const { vm } = machine;
     const { assert } = context;
@@ -98,10 +108,31 @@ export const memoryTests: readonly ComplianceTest[] = [
     await expectCode(assert, 'INVALID_ARGUMENT', 'a region of somebody else', () => vm.unmapMemory(foreign));
   }),
 
-  test('read-only memory can be read, and stores to it exit and change nothing', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, LOW).load(4, 0, 1, 4).store(4, 0, X_MMIO);
-      a.movz(0, 5).store(4, 0, 1, 4).load(4, 0, 1, 4).store(4, 0, X_MMIO);
+  guestTest('memory that is mapped again is zeroed and reaches the guest', async (context) => {
+    await using machine = await context.running((program) => {
+      program.set('a', 77).store(4, 'a', LOW).store(4, 'a', MMIO).load(4, 'b', LOW).store(4, 'b', MMIO);
+    });
+    const { vm } = machine;
+    const first = vm.mapMemory(LOW, SIZE);
+    machine.runToMmio();
+    vm.unmapMemory(first);
+    const second = vm.mapMemory(LOW, SIZE);
+    context.assert.ok(
+      second.bytes.every((byte) => byte === 0),
+      'what the host sees',
+    );
+    second.bytes[0] = 5;
+    context.assert.equal(machine.runToMmio().value, 5, 'what the guest sees');
+  }),
+
+  guestTest('read-only memory can be read, and stores to it exit and change nothing', async (context) => {
+    await using machine = await context.running((program) => {
+      program.load(4, 'a', LOW + 4).store(4, 'a', MMIO);
+      program
+        .set('a', 5)
+        .store(4, 'a', LOW + 4)
+        .load(4, 'a', LOW + 4)
+        .store(4, 'a', MMIO);
     });
     const { assert } = context;
     const rom = machine.vm.mapMemory(LOW, SIZE, { readOnly: true });
@@ -114,12 +145,13 @@ export const memoryTests: readonly ComplianceTest[] = [
     assert.equal([...rom.bytes.subarray(4, 8)], [0x11, 0x22, 0x33, 0x44], 'the bytes themselves');
   }),
 
-  test('code runs in read-only memory', async (context) => {
-    await using machine = await Machine.create(context);
+  guestTest('code runs in read-only memory', async (context) => {
+    await using machine = await context.createMachine();
     const rom = machine.vm.mapMemory(LOW, SIZE, { readOnly: true });
-    machine.load((a) => a.movz(0, 9).store(4, 0, X_MMIO));
+    machine.load((program) => program.set('a', 9).store(4, 'a', MMIO));
     rom.bytes.set(machine.ram.bytes.subarray(0, 64));
-    machine.vcpu.setRegister('pc', BigInt(LOW));
+    machine.ram.bytes.fill(0, 0, 64);
+    machine.begin(machine.vcpu, LOW);
     context.assert.equal(machine.runToMmio().value, 9, 'what the code stored');
   }),
 ];

@@ -1,20 +1,17 @@
-import { Machine, MMIO, X_MMIO } from './machine.ts';
-import type { ComplianceTest } from './suite.ts';
-import { eventually, expectCode, test } from './suite.ts';
+import type { GuestTest } from './guest-test.ts';
+import { guestTest } from './guest-test.ts';
+import { MMIO } from './machine.ts';
+import { eventually, expectCode } from './suite.ts';
 
 const BELL = MMIO + 0x1000;
 const QUEUE = MMIO + 0x2000;
 const SHADOW = MMIO + 0x3000;
 
-export const notificationTests: readonly ComplianceTest[] = [
-  test('a doorbell takes stores without an exit and rings once for all of them', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, BELL)
-        .store(4, 0, 1)
-        .store(4, 1, 1)
-        .store(4, 0, X_MMIO)
-        .store(4, 0, 1)
-        .store(4, 0, X_MMIO);
+export const notificationTests: readonly GuestTest[] = [
+  guestTest('a doorbell takes stores without an exit and rings once for all of them', async (context) => {
+    await using machine = await context.running((program) => {
+      program.store(4, 'a', BELL).store(4, 'b', BELL).store(4, 'a', MMIO);
+      program.store(4, 'a', BELL).store(4, 'a', MMIO);
     });
     const { assert } = context;
     let rung = 0;
@@ -27,14 +24,13 @@ export const notificationTests: readonly ComplianceTest[] = [
     assert.equal(rung, 2, 'a later store rings again');
   }),
 
-  test('a doorbell is hit by its own address and width only', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, BELL)
-        .store(2, 0, 1)
-        .store(1, 0, 1)
-        .store(4, 0, 1, 4)
-        .load(4, 0, 1)
-        .store(4, 0, X_MMIO);
+  guestTest('a doorbell is hit by its own address and width only', async (context) => {
+    await using machine = await context.running((program) => {
+      program
+        .store(2, 'a', BELL)
+        .store(1, 'a', BELL)
+        .store(4, 'a', BELL + 4);
+      program.load(4, 'a', BELL).store(4, 'a', MMIO);
     });
     const { assert } = context;
     let rung = 0;
@@ -57,11 +53,10 @@ export const notificationTests: readonly ComplianceTest[] = [
     assert.equal(rung, 0, 'no ring');
   }),
 
-  test('a doorbell with a value is rung by that value, and others exit', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, BELL);
-      for (const value of [1, 3, 2, 1]) a.movz(0, value).store(4, 0, 1);
-      a.store(4, 0, X_MMIO);
+  guestTest('a doorbell with a value is rung by that value, and others exit', async (context) => {
+    await using machine = await context.running((program) => {
+      for (const value of [1, 3, 2, 1]) program.set('a', value).store(4, 'a', BELL);
+      program.store(4, 'a', MMIO);
     });
     const { assert } = context;
     const rung: string[] = [];
@@ -74,9 +69,9 @@ export const notificationTests: readonly ComplianceTest[] = [
     assert.equal(new Set(rung).size, 2, 'both rang');
   }),
 
-  test('doorbells of 2 bytes compare 2 bytes', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, BELL).movImmediate(0, 0x5_0007).store(2, 0, 1).store(4, 0, X_MMIO);
+  guestTest('doorbells of 2 bytes compare 2 bytes', async (context) => {
+    await using machine = await context.running((program) => {
+      program.set('a', 0x5_0007).store(2, 'a', BELL).store(4, 'a', MMIO);
     });
     let rung = 0;
     machine.vm.createDoorbell(BELL, 2, 7, () => rung++);
@@ -84,9 +79,9 @@ export const notificationTests: readonly ComplianceTest[] = [
     await eventually(() => rung === 1);
   }),
 
-  test('a disposed doorbell exits again, and disposing twice is harmless', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, BELL).store(4, 0, 1).store(4, 0, X_MMIO).store(4, 0, 1);
+  guestTest('a disposed doorbell exits again, and disposing twice is harmless', async (context) => {
+    await using machine = await context.running((program) => {
+      program.store(4, 'a', BELL).store(4, 'a', MMIO).store(4, 'a', BELL);
     });
     let rung = 0;
     const bell = machine.vm.createDoorbell(BELL, 4, undefined, () => rung++);
@@ -99,8 +94,8 @@ export const notificationTests: readonly ComplianceTest[] = [
     machine.vm.createDoorbell(BELL, 4, undefined, () => undefined);
   }),
 
-  test('impossible doorbells are refused', async (context) => {
-    await using machine = await Machine.create(context);
+  guestTest('impossible doorbells are refused', async (context) => {
+    await using machine = await context.createMachine();
     const { vm } = machine;
     const { assert } = context;
     const none = (): void => undefined;
@@ -113,12 +108,15 @@ export const notificationTests: readonly ComplianceTest[] = [
     );
   }),
 
-  test('coalesced writes arrive in order, before the exit that follows them', async (context) => {
+  guestTest('coalesced writes arrive in order, before the exit that follows them', async (context) => {
     const count = 1000;
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, QUEUE).movz(0, 0).movz(2, count);
-      a.label('again').addImmediate(0, 0, 1).store(1, 0, 1).store(2, 0, 1, 2).store(4, 0, 1, 4);
-      a.cmp(0, 2).bCond('ne', 'again').store(4, 0, X_MMIO);
+    await using machine = await context.running((program) => {
+      program.set('a', 0).set('b', count).label('again').add('a', 1);
+      program
+        .store(1, 'a', QUEUE)
+        .store(2, 'a', QUEUE + 2)
+        .store(4, 'a', QUEUE + 4);
+      program.subtract('b', 1).jumpIfNotZero('b', 'again').store(4, 'a', MMIO);
     });
     const writes: (readonly [number, number, number])[] = [];
     machine.vm.coalesceWrites(QUEUE, 8, (address, length, value) =>
@@ -144,9 +142,12 @@ export const notificationTests: readonly ComplianceTest[] = [
     context.report('exits for 3000 coalesced writes', exits, 'exits');
   }),
 
-  test('reads and stores that reach beyond a coalesced range exit', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, QUEUE).load(4, 0, 1).store(4, 0, 1, 4).store(4, 0, X_MMIO);
+  guestTest('reads and stores that reach beyond a coalesced range exit', async (context) => {
+    await using machine = await context.running((program) => {
+      program
+        .load(4, 'a', QUEUE)
+        .store(4, 'a', QUEUE + 4)
+        .store(4, 'a', MMIO);
     });
     let writes = 0;
     const range = machine.vm.coalesceWrites(QUEUE, 6, () => writes++);
@@ -161,8 +162,8 @@ export const notificationTests: readonly ComplianceTest[] = [
     machine.vm.coalesceWrites(QUEUE, 8, () => undefined);
   }),
 
-  test('overlapping coalesced ranges are refused', async (context) => {
-    await using machine = await Machine.create(context);
+  guestTest('overlapping coalesced ranges are refused', async (context) => {
+    await using machine = await context.createMachine();
     const none = (): void => undefined;
     machine.vm.coalesceWrites(QUEUE, 8, none);
     await expectCode(context.assert, 'OVERLAP', 'overlap', () =>
@@ -174,11 +175,11 @@ export const notificationTests: readonly ComplianceTest[] = [
     machine.vm.coalesceWrites(QUEUE + 8, 8, none);
   }),
 
-  test('a shadowed read gives the value set last, or exits', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
-      a.movImmediate(1, SHADOW);
-      for (let count = 0; count < 3; count++) a.load(4, 0, 1).store(4, 0, X_MMIO);
-      a.load(2, 0, 1).store(4, 0, X_MMIO).load(1, 0, 1).store(4, 0, X_MMIO).load(4, 0, 1, 4);
+  guestTest('a shadowed read gives the value set last, or exits', async (context) => {
+    await using machine = await context.running((program) => {
+      for (let count = 0; count < 3; count++) program.load(4, 'a', SHADOW).store(4, 'a', MMIO);
+      program.load(2, 'a', SHADOW).store(4, 'a', MMIO).load(1, 'a', SHADOW).store(4, 'a', MMIO);
+      program.load(4, 'a', SHADOW + 4);
     });
     const { assert } = context;
     let exits = 0;

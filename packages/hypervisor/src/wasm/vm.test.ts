@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { Assembler } from '../compliance/assembler.ts';
+import { Assembler } from '../compliance/aarch64/assembler.ts';
 import { HypervisorError } from '../errors.ts';
 import type { HaltExit } from '../exit.ts';
 import { sysreg } from '../aarch64.ts';

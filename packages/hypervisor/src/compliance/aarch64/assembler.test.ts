@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Assembler } from './assembler.ts';
-import { sysreg } from '../aarch64.ts';
+import { sysreg } from '../../aarch64.ts';
 
 /** Source as GNU as takes it, the word that it makes of it, and the call that must make the same word. */
 const cases: readonly (readonly [string, number, (a: Assembler) => Assembler])[] = [

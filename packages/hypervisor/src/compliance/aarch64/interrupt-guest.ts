@@ -1,32 +1,28 @@
-import { sysreg } from '../aarch64.ts';
+import { sysreg } from '../../aarch64.ts';
+import type { InputSetup } from '../machine.ts';
+import { REPORT } from '../machine.ts';
 import type { Assembler } from './assembler.ts';
 import { XZR } from './assembler.ts';
-import { GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, X_MMIO } from './machine.ts';
-
-/** MMIO offsets by which the guest tells the host what happens to it. */
-export const REPORT_READY = 0x00;
-/** INTID of an interrupt that was taken, before its end. */
-export const REPORT_IRQ = 0x04;
-/** The interrupt's handler has returned. */
-export const REPORT_AFTER = 0x08;
-/** ESR_EL1 of an exception that should not be. */
-export const REPORT_UNEXPECTED = 0x100;
+import { FIRST_SPI, GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, X_MMIO } from './map.ts';
 
 const VBAR_EL1 = sysreg(3, 0, 12, 0, 0);
 const ESR_EL1 = sysreg(3, 0, 5, 2, 0);
 const ICC_PMR_EL1 = sysreg(3, 0, 4, 6, 0);
 const ICC_IAR1_EL1 = sysreg(3, 0, 12, 12, 0);
 const ICC_EOIR1_EL1 = sysreg(3, 0, 12, 12, 1);
+const ICC_HPPIR1_EL1 = sysreg(3, 0, 12, 12, 2);
 const ICC_SRE_EL1 = sysreg(3, 0, 12, 12, 5);
 const ICC_IGRPEN1_EL1 = sysreg(3, 0, 12, 12, 7);
+const ICC_SGI1R_EL1 = sysreg(3, 0, 12, 11, 5);
 export const CNTV_TVAL_EL0: number = sysreg(3, 3, 14, 3, 0);
 export const CNTV_CTL_EL0: number = sysreg(3, 3, 14, 3, 1);
 export const CNTV_CVAL_EL0: number = sysreg(3, 3, 14, 3, 2);
 export const CNTVCT_EL0: number = sysreg(3, 3, 14, 0, 2);
-export const ICC_SGI1R_EL1: number = sysreg(3, 0, 12, 11, 5);
 
 /** INTID of the virtual timer. */
 export const VIRTUAL_TIMER = 27;
+/** INTID that says that there is none (IHI 0069 2.2.1). */
+export const NO_INTERRUPT = 1023;
 
 // IHI 0069 12.8 and 12.10.
 const GICD_CTLR = 0x0000;
@@ -41,29 +37,55 @@ const GICR_WAKER = 0x0014;
 const GICR_WAKER_CHILDREN_ASLEEP = 1 << 2;
 const GICR_SGI_BASE = 0x1_0000;
 
-/** How a shared peripheral interrupt is configured. */
-export interface SpiSetup {
-  readonly intid: number;
-  readonly edge: boolean;
-}
+// IHI 0048 4.3 and 4.4.
+const GICD_CTLR_ENABLE = 1 << 0;
+const GICD_ITARGETSR = 0x0800;
+const GICD_SGIR = 0x0f00;
+const GICC_CTLR = 0x0000;
+const GICC_CTLR_ENABLE = 1 << 0;
+const GICC_PMR = 0x0004;
+const GICC_IAR = 0x000c;
+const GICC_EOIR = 0x0010;
+const GICC_HPPIR = 0x0018;
+/** Bits of the INTID in GICC_IAR and GICC_HPPIR. */
+const GICC_INTID_BITS = 10;
 
-/** Programs the GIC for group 1 interrupts to vCPU 0 and unmasks the private ones and the given shared ones. */
-export function setUpGic(a: Assembler, spis: readonly SpiSetup[]): void {
-  store32(a, GIC_DISTRIBUTOR + GICD_CTLR, GICD_CTLR_ARE | GICD_CTLR_ENABLE_GRP1);
-  for (const { intid, edge } of spis) {
+type GicVersion = 2 | 3;
+
+/** Programs the GIC for interrupts to vCPU 0 and unmasks the private ones and the given shared ones. */
+export function setUpGic(a: Assembler, version: GicVersion, inputs: readonly InputSetup[]): void {
+  const v3 = version === 3;
+  store32(a, GIC_DISTRIBUTOR + GICD_CTLR, v3 ? GICD_CTLR_ARE | GICD_CTLR_ENABLE_GRP1 : GICD_CTLR_ENABLE);
+  for (const { gsi, edge } of inputs) {
+    const intid = FIRST_SPI + gsi;
     const bit = 2 ** (intid % 32);
     const word = Math.floor(intid / 32) * 4;
-    store32(a, GIC_DISTRIBUTOR + GIC_IGROUPR + word, 0xffff_ffff);
+    if (v3) store32(a, GIC_DISTRIBUTOR + GIC_IGROUPR + word, 0xffff_ffff);
     store32(a, GIC_DISTRIBUTOR + GIC_IPRIORITYR + Math.floor(intid / 4) * 4, 0x8080_8080);
+    // Each register holds 16 interrupts; the guests have one edge-triggered interrupt in it at most.
     if (edge) store32(a, GIC_DISTRIBUTOR + GIC_ICFGR + Math.floor(intid / 16) * 4, 2 * 4 ** (intid % 16));
-    a.movImmediate(0, GIC_DISTRIBUTOR + GICD_IROUTER + 8 * intid).store(8, XZR, 0);
+    if (v3) a.movImmediate(0, GIC_DISTRIBUTOR + GICD_IROUTER + 8 * intid).store(8, XZR, 0);
+    else store32(a, GIC_DISTRIBUTOR + GICD_ITARGETSR + Math.floor(intid / 4) * 4, 0x0101_0101);
     store32(a, GIC_DISTRIBUTOR + GIC_ISENABLER + word, bit);
   }
-  setUpRedistributor(a, 0);
+  setUpPrivate(a, version, 0);
 }
 
 /** The part of {@link setUpGic} that each vCPU does for itself. */
-export function setUpRedistributor(a: Assembler, vcpu: number): void {
+export function setUpPrivate(a: Assembler, version: GicVersion, vcpu: number): void {
+  if (version === 3) {
+    setUpRedistributor(a, vcpu);
+    return;
+  }
+  // The distributor's registers of interrupts 0 to 31 are banked.
+  store32(a, GIC_DISTRIBUTOR + GIC_IPRIORITYR, 0x8080_8080);
+  store32(a, GIC_DISTRIBUTOR + GIC_IPRIORITYR + 24, 0x8080_8080);
+  store32(a, GIC_DISTRIBUTOR + GIC_ISENABLER, (1 << VIRTUAL_TIMER) | 0xffff);
+  store32(a, GIC_CPU_INTERFACE + GICC_PMR, 0xff);
+  store32(a, GIC_CPU_INTERFACE + GICC_CTLR, GICC_CTLR_ENABLE);
+}
+
+function setUpRedistributor(a: Assembler, vcpu: number): void {
   const frame = GIC_REDISTRIBUTOR + vcpu * 0x2_0000;
   const sgi = frame + GICR_SGI_BASE;
   store32(a, frame + GICR_WAKER, 0);
@@ -85,6 +107,25 @@ function store32(a: Assembler, address: number, value: number): void {
     .store(4, 1, 0);
 }
 
+/** Sends software generated interrupt `intid` to vCPU `target`; changes x0 and x1. */
+export function sendSgi(a: Assembler, version: GicVersion, target: number, intid: number): void {
+  // TargetList and INTID are at bits 0 and 24 of ICC_SGI1R_EL1, 16 and 0 of GICD_SGIR.
+  if (version === 3)
+    a.movImmediate(0, intid * 2 ** 24 + 2 ** target)
+      .msr(ICC_SGI1R_EL1, 0)
+      .isb();
+  else store32(a, GIC_DISTRIBUTOR + GICD_SGIR, 2 ** (16 + target) + intid);
+}
+
+/** The highest pending interrupt into `register`, or {@link NO_INTERRUPT}; with GICv2, changes x11. */
+export function highestPending(a: Assembler, version: GicVersion, register: number): void {
+  if (version === 3) {
+    a.mrs(register, ICC_HPPIR1_EL1);
+  } else {
+    a.movImmediate(11, GIC_CPU_INTERFACE + GICC_HPPIR).load(4, register, 11);
+  }
+}
+
 /** Points VBAR_EL1 to the label `vectors`. */
 export function setUpVectors(a: Assembler): void {
   a.adr(0, 'vectors').msr(VBAR_EL1, 0).isb();
@@ -92,32 +133,41 @@ export function setUpVectors(a: Assembler): void {
 
 /**
  * Vector table, labelled `vectors`. An IRQ reports its INTID, calls `handler` (which may use x10 to x19; x10 holds
- * the INTID), ends the interrupt and returns. Anything else reports ESR_EL1 and hangs.
+ * the INTID), ends the interrupt, reports that, and returns. Anything else reports ESR_EL1 and hangs.
  */
-export function vectors(a: Assembler, handler: (a: Assembler) => void = () => undefined): void {
+export function vectors(
+  a: Assembler,
+  version: GicVersion,
+  handler: (a: Assembler) => void = () => undefined,
+): void {
   a.align(2048).label('vectors');
   for (let entry = 0; entry < 16; entry++) {
     a.align(128);
     // Current EL with SP_ELx: IRQ (Arm ARM D1.4.1).
     if (entry === 5) a.b('irq');
-    else a.mrs(10, ESR_EL1).store(4, 10, X_MMIO, REPORT_UNEXPECTED).label(`hang${entry}`).b(`hang${entry}`);
+    else a.mrs(10, ESR_EL1).store(4, 10, X_MMIO, REPORT.UNEXPECTED).label(`hang${entry}`).b(`hang${entry}`);
   }
   a.align(128).label('irq');
-  a.mrs(10, ICC_IAR1_EL1).store(4, 10, X_MMIO, REPORT_IRQ);
-  handler(a);
-  a.msr(ICC_EOIR1_EL1, 10).isb().eret();
+  if (version === 3) {
+    a.mrs(10, ICC_IAR1_EL1).store(4, 10, X_MMIO, REPORT.IRQ);
+    handler(a);
+    a.msr(ICC_EOIR1_EL1, 10).isb();
+  } else {
+    a.movImmediate(11, GIC_CPU_INTERFACE + GICC_IAR).load(4, 12, 11);
+    a.movz(10, 2 ** GICC_INTID_BITS - 1)
+      .and(10, 10, 12)
+      .store(4, 10, X_MMIO, REPORT.IRQ);
+    handler(a);
+    a.movImmediate(11, GIC_CPU_INTERFACE + GICC_EOIR).store(4, 12, 11);
+  }
+  a.store(4, XZR, X_MMIO, REPORT.END).eret();
 }
 
-/** A guest that reports READY and then waits for interrupts for ever, reporting each return from one. */
-export function interruptGuest(
-  a: Assembler,
-  spis: readonly SpiSetup[],
-  before?: (a: Assembler) => void,
-): void {
+/** A guest that reports READY and then waits for interrupts for ever. */
+export function interruptGuest(a: Assembler, version: GicVersion, inputs: readonly InputSetup[]): void {
   setUpVectors(a);
-  setUpGic(a, spis);
-  before?.(a);
-  a.daifClear(2).store(4, XZR, X_MMIO, REPORT_READY);
-  a.label('wait').wfi().store(4, XZR, X_MMIO, REPORT_AFTER).b('wait');
-  vectors(a);
+  setUpGic(a, version, inputs);
+  a.daifClear(2).store(4, XZR, X_MMIO, REPORT.READY);
+  a.label('wait').wfi().b('wait');
+  vectors(a, version);
 }

@@ -1,8 +1,12 @@
-import type { Aarch64CoreRegister } from '../aarch64.ts';
-import { sysreg } from '../aarch64.ts';
-import { DATA, Machine, X_DATA, X_MMIO } from './machine.ts';
-import type { ComplianceTest } from './suite.ts';
-import { expectCode, test } from './suite.ts';
+import type { Aarch64CoreRegister } from '../../aarch64.ts';
+import { sysreg } from '../../aarch64.ts';
+import { DATA } from '../machine.ts';
+
+import { expectCode } from '../suite.ts';
+import { Aarch64Machine } from './machine.ts';
+import { X_DATA, X_MMIO } from './map.ts';
+import type { Aarch64Test } from './test.ts';
+import { test } from './test.ts';
 
 const VBAR_EL1 = sysreg(3, 0, 12, 0, 0);
 const TPIDR_EL0 = sysreg(3, 3, 13, 0, 2);
@@ -15,9 +19,9 @@ function pattern(number: number): bigint {
   return BigInt.asUintN(64, 0x9e37_79b9_7f4a_7c15n * BigInt(number + 1));
 }
 
-export const registerTests: readonly ComplianceTest[] = [
+export const registerTests: readonly Aarch64Test[] = [
   test('core registers keep what the host writes', async (context) => {
-    await using machine = await Machine.create(context);
+    await using machine = await Aarch64Machine.create(context);
     const { vcpu } = machine;
     const values = new Map<Aarch64CoreRegister, bigint>();
     for (let n = 0; n <= 30; n++) values.set(`x${n}`, pattern(n));
@@ -29,7 +33,7 @@ export const registerTests: readonly ComplianceTest[] = [
   }),
 
   test('the stack pointers keep their values when PSTATE selects another one', async (context) => {
-    await using machine = await Machine.create(context);
+    await using machine = await Aarch64Machine.create(context);
     const { vcpu } = machine;
     vcpu.setRegister('pstate', 0x3c5n);
     vcpu.setRegister('sp_el0', 0x1000n);
@@ -50,7 +54,7 @@ export const registerTests: readonly ComplianceTest[] = [
   }),
 
   test('unknown core registers and values that are too wide are refused', async (context) => {
-    await using machine = await Machine.create(context);
+    await using machine = await Aarch64Machine.create(context);
     const { vcpu } = machine;
     const { assert } = context;
     for (const name of ['x31', 'x01', 'v32', 'w0', 'toString'] as const) {
@@ -64,7 +68,7 @@ export const registerTests: readonly ComplianceTest[] = [
   }),
 
   test('system registers keep what the host writes, and unknown ones are refused', async (context) => {
-    await using machine = await Machine.create(context);
+    await using machine = await Aarch64Machine.create(context);
     const { vcpu } = machine;
     const { assert } = context;
     const values = new Map([
@@ -89,7 +93,7 @@ export const registerTests: readonly ComplianceTest[] = [
   }),
 
   test('the guest computes with what the host wrote, and the host reads the result', async (context) => {
-    await using machine = await Machine.running(context, (a) => {
+    await using machine = await Aarch64Machine.running(context, (a) => {
       a.mul(2, 0, 1).add(3, 2, 31).addImmediate(3, 3, 7).mrs(4, TPIDR_EL0);
       a.movImmediate(5, 3n << 20n)
         .msr(sysreg(3, 0, 1, 0, 2), 5)
