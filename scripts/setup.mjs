@@ -102,6 +102,7 @@ const TEST_TOOLS = {
   'binutils-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-objdump',
   'libc6-dev-arm64-cross': '/usr/aarch64-linux-gnu/include/stdio.h',
   'device-tree-compiler': '/usr/bin/dtc',
+  'acpica-tools': '/usr/bin/iasl',
   cpio: '/usr/bin/cpio',
   e2fsprogs: '/sbin/mke2fs',
   tmux: '/usr/bin/tmux',
