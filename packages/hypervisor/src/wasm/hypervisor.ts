@@ -1,6 +1,7 @@
-import { HypervisorError, HypervisorUnavailableError } from '../errors.ts';
+import { HypervisorUnavailableError } from '../errors.ts';
 import type { Hypervisor, ProbeResult } from '../hypervisor.ts';
 import type { VmConfig } from '../vm.ts';
+import { checkVmConfig } from '../vm-config.ts';
 import { compileEngine } from './engine.ts';
 import type { EngineHost } from './host.ts';
 import type { UndefinedInstructionListener } from './vm.ts';
@@ -63,26 +64,7 @@ export class WasmHypervisor implements Hypervisor<WasmVcpu, WasmVm> {
   }
 
   async createVm(config: VmConfig): Promise<WasmVm> {
-    const { vcpus, maxMemory, clock } = config;
-    if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > this.maxVcpus) {
-      throw new HypervisorError('INVALID_ARGUMENT', `${vcpus} vCPUs: a VM has 1 to ${this.maxVcpus}`);
-    }
-    if (!Number.isSafeInteger(maxMemory) || maxMemory < 0) {
-      throw new HypervisorError('INVALID_ARGUMENT', `maxMemory ${maxMemory} is not a number of bytes`);
-    }
-    if (maxMemory > this.maxMemory) {
-      throw new HypervisorError(
-        'OUT_OF_MEMORY',
-        `${maxMemory} bytes of guest memory: this backend has ${this.maxMemory} at most`,
-      );
-    }
-    const clocks: readonly unknown[] = [undefined, 'host', 'instructions'];
-    if (!clocks.includes(clock)) {
-      throw new HypervisorError(
-        'INVALID_ARGUMENT',
-        `clock '${String(clock)}' is neither 'host' nor 'instructions'`,
-      );
-    }
+    checkVmConfig(config, this);
     checkThreads();
     const host = await this.#getHost();
     return new WasmVm({ ...config }, host, await compileEngine(host), this.#options.onUndefined);
