@@ -1,3 +1,4 @@
+import type { GuestMemory } from '@vmm/vm-memory';
 import { ArchError } from './errors.ts';
 
 /** Something that reads itself into place, e.g. a file straight into guest memory. */
@@ -43,6 +44,22 @@ export async function readFully(source: BlobSource, offset: number, into: Uint8A
     if (count === 0) throw truncated(offset + into.length, offset + done);
     done += count;
   }
+}
+
+/**
+ * Reads `length` bytes of a source, from `offset` on, straight into guest memory.
+ *
+ * @throws ArchError as {@link readFully}; VmMemoryError when the range is not inside one region
+ */
+export async function readInto(
+  memory: GuestMemory,
+  address: number,
+  length: number,
+  source: BlobSource,
+  offset: number,
+): Promise<void> {
+  await readFully(source, offset, memory.slice(address, length));
+  memory.markDirty(address, length);
 }
 
 function truncated(needed: number, available: number): ArchError {

@@ -1,11 +1,7 @@
 import { ArchError } from '../errors.ts';
+import type { AddressRange } from '../range.ts';
 
-/** A range of guest physical addresses. */
-export interface AddressRange {
-  readonly guestAddress: number;
-  /** Bytes. */
-  readonly size: number;
-}
+export type { AddressRange } from '../range.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

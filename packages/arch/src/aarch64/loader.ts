@@ -1,7 +1,8 @@
 import type { GuestMemory } from '@vmm/vm-memory';
 import { ArchError } from '../errors.ts';
 import { gunzip } from '../gunzip.ts';
-import { readFully, sourceSize } from '../source.ts';
+import { alignDown, alignUp } from '../range.ts';
+import { readFully, readInto, sourceSize } from '../source.ts';
 import type { BlobSource } from '../source.ts';
 import { HEAD_SIZE, identifyKernel } from './kernel-format.ts';
 import type { ImageHeader, KernelFormat } from './kernel-format.ts';
@@ -165,7 +166,7 @@ async function loadImage(
 ): Promise<Placed> {
   const kernel = place(region, header, size, options);
   // What a signing tool appended lies beyond image_size and is no part of the kernel.
-  await readInto(memory, kernel.guestAddress, Math.min(size, kernel.size), source);
+  await readInto(memory, kernel.guestAddress, Math.min(size, kernel.size), source, 0);
   return { kernel, header };
 }
 
@@ -225,25 +226,6 @@ async function loadInitrd(
       `the initial RAM disk takes ${size} bytes; ${Math.max(limit - bottom, 0)} are free between kernel and device tree`,
     );
   }
-  await readInto(memory, guestAddress, size, source);
+  await readInto(memory, guestAddress, size, source, 0);
   return { guestAddress, size };
-}
-
-/** Reads the first `length` bytes of a source straight into guest memory. */
-async function readInto(
-  memory: GuestMemory,
-  address: number,
-  length: number,
-  source: BlobSource,
-): Promise<void> {
-  await readFully(source, 0, memory.slice(address, length));
-  memory.markDirty(address, length);
-}
-
-function alignUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
-}
-
-function alignDown(value: number, alignment: number): number {
-  return Math.floor(value / alignment) * alignment;
 }

@@ -1,11 +1,7 @@
 import { ArchError } from '../errors.ts';
+import type { AddressRange } from '../range.ts';
 
-/** A range of guest physical addresses. */
-export interface AddressRange {
-  readonly guestAddress: number;
-  /** Bytes. */
-  readonly size: number;
-}
+export type { AddressRange } from '../range.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -22,12 +18,12 @@ export const MAX_RAM_SIZE: number = RAM_LOW.size + RAM_HIGH.size;
 
 /** Global descriptor table that the boot CPU starts with. */
 export const BOOT_GDT: AddressRange = { guestAddress: 0x500, size: 0x20 };
-/** An interrupt descriptor table that is never used: the boot CPU starts with interrupts off. */
-export const BOOT_IDT: AddressRange = { guestAddress: 0x520, size: 8 };
 /** `hvm_start_info` of a PVH start, with its module list and memory map. */
 export const PVH_START_INFO: AddressRange = { guestAddress: 0x6000, size: 0x1000 };
 /** `boot_params`, the "zero page" (Linux Documentation/arch/x86/zero-page.rst). */
 export const BOOT_PARAMS: AddressRange = { guestAddress: 0x7000, size: 0x1000 };
+/** Seed for the kernel's random number generator, as `setup_data`. */
+export const SETUP_DATA: AddressRange = { guestAddress: 0x8000, size: 0x1000 };
 /** Page tables that the boot CPU starts with: PML4, page-directory-pointer table, four page directories. */
 export const BOOT_PAGE_TABLES: AddressRange = { guestAddress: 0x9000, size: 0x6000 };
 /** Kernel command line with its NUL. */
