@@ -44,7 +44,7 @@ describe('wrong input is refused with one clear line', () => {
     ],
     [
       'a kernel of another architecture',
-      () => ['-k', scratch.file('bzImage', x86Kernel())],
+      () => ['--arch', 'aarch64', '-k', scratch.file('bzImage', x86Kernel())],
       125,
       /x86.*\[WRONG_ARCHITECTURE\]/,
     ],

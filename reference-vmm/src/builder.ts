@@ -1,5 +1,7 @@
 import { type BlockDeviceConfig, DEFAULT_CPUS, DEFAULT_MEMORY, type VmmConfig } from './config.ts';
 import { VmmError } from './errors.ts';
+import type { HypervisorChoice } from './hypervisors.ts';
+import type { Architecture, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 import { type VmmHost, Vmm } from './vmm.ts';
 
 const MIB = 1024 * 1024;
@@ -18,12 +20,40 @@ export class VmBuilder {
   #initrd: string | undefined;
   #cmdline: string | undefined;
   #command: readonly string[] | undefined;
+  #hypervisor: HypervisorChoice | undefined;
+  #arch: Architecture | undefined;
+  #irqchip: IrqChipMode | undefined;
+  #cpu: CpuTemplate | undefined;
   readonly #disks: BlockDeviceConfig[] = [];
   #host: VmmHost = {};
 
   /** 1 to 63 letters, digits and inner hyphens; default `vm-<pid>-<n>`. */
   name(name: string): this {
     this.#name = name;
+    return this;
+  }
+
+  /** Default `auto`: KVM when it can run stock guests of the architecture on this machine, else the software hypervisor. */
+  hypervisor(choice: HypervisorChoice): this {
+    this.#hypervisor = choice;
+    return this;
+  }
+
+  /** Architecture of the guest; default the kernel's, where its format tells, else the hypervisor's. */
+  arch(arch: Architecture): this {
+    this.#arch = arch;
+    return this;
+  }
+
+  /** x86-64: an I/O APIC beside the vCPUs (`kernel`, the default) or in this process (`split`). */
+  irqchip(mode: IrqChipMode): this {
+    this.#irqchip = mode;
+    return this;
+  }
+
+  /** x86-64: CPUID as the host has it (`host`, the default), or what hosts of many kinds have (`portable`). */
+  cpu(template: CpuTemplate): this {
+    this.#cpu = template;
     return this;
   }
 
@@ -44,7 +74,7 @@ export class VmBuilder {
     return this.memoryMb(gibibytes * 1024);
   }
 
-  /** Host path of an arm64 kernel image, raw or gzip-compressed; default Debian's cloud kernel. */
+  /** Host path of a kernel: arm64 Image, raw or gzip-compressed; x86-64 bzImage or ELF. Default Debian's cloud kernel. */
   kernel(path: string): this {
     this.#kernel = path;
     return this;
@@ -96,6 +126,10 @@ export class VmBuilder {
       cpus: this.#cpus,
       memory: this.#memory,
       disks: [...this.#disks],
+      ...(this.#hypervisor === undefined ? {} : { hypervisor: this.#hypervisor }),
+      ...(this.#arch === undefined ? {} : { arch: this.#arch }),
+      ...(this.#irqchip === undefined ? {} : { irqchip: this.#irqchip }),
+      ...(this.#cpu === undefined ? {} : { cpu: this.#cpu }),
       ...(this.#kernel === undefined ? {} : { kernel: this.#kernel }),
       ...(this.#initrd === undefined ? {} : { initrd: this.#initrd }),
       ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),

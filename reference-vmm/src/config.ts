@@ -1,4 +1,6 @@
 import { VmmError } from './errors.ts';
+import type { HypervisorChoice } from './hypervisors.ts';
+import type { Architecture, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 import { checkName } from './runtime-directory.ts';
 
 const MIB = 1024 * 1024;
@@ -14,26 +16,29 @@ export interface VmmConfig {
   readonly name: string;
   readonly cpus: number;
   readonly memory: number;
+  /** Default `auto`. */
+  readonly hypervisor?: HypervisorChoice;
+  /** Default: the kernel's, where its format tells, else the hypervisor's. */
+  readonly arch?: Architecture;
+  /** x86-64 only. Default `kernel`. */
+  readonly irqchip?: IrqChipMode;
+  /** x86-64 only. Default `host`. */
+  readonly cpu?: CpuTemplate;
   /** Kernel image; without one the built-in guest is booted. */
   readonly kernel?: string;
   readonly initrd?: string;
-  /** The whole kernel command line; without one {@link DEFAULT_CMDLINE}. */
+  /** The whole kernel command line; without one that of {@link DEFAULT_CMDLINES}. */
   readonly cmdline?: string;
   readonly disks: readonly BlockDeviceConfig[];
   /** Program and arguments that the built-in guest runs instead of a shell. */
   readonly command?: readonly string[];
 }
 
-/**
- * Kernel messages go to the serial port, and a panic resets at once. `cryptomgr.notests` leaves out the
- * kernel's self-tests of its ciphers, two thirds of the instructions of a boot.
- */
-export const DEFAULT_CMDLINE = 'console=ttyAMA0 quiet panic=-1 cryptomgr.notests';
-
 export const DEFAULT_MEMORY: number = 256 * MIB;
 export const DEFAULT_CPUS = 1;
 /** Guests with more boot on the software hypervisor, but have not run long enough in tests to be offered. */
-export const MAX_CPUS = 1;
+export const MAX_WASM_CPUS = 1;
+export const MAX_KVM_CPUS = 8;
 /** What a kernel needs at the very least; a kernel of its own size may need more, which loading it tells. */
 const MINIMUM_MEMORY = 16 * MIB;
 

@@ -1,5 +1,3 @@
-import { aarch64 } from '@vmm/arch';
-import type { Vm } from '@vmm/hypervisor';
 import {
   type ConsolePort,
   VirtioBlock,
@@ -11,14 +9,10 @@ import {
   VirtioMmioTransport,
 } from '@vmm/virtio-devices';
 import { FileBlockBackend } from '@vmm/virtio-devices/node';
-import { Bus } from '@vmm/vm-device';
-import type { GuestMemory } from '@vmm/vm-memory';
-import { Pl031 } from '@vmm/vm-superio';
 import type { VmmConfig } from './config.ts';
 import { COMMAND_PORTS } from './guest/init.ts';
-import type { IrqChip } from './irq-chip.ts';
-import { SerialPort } from './serial-port.ts';
-import { ConsoleStream, GuestInput, GuestOutput, PanicDetector } from './streams.ts';
+import type { Machine } from './machine/machine.ts';
+import { ConsoleStream, GuestInput, GuestOutput, type OutputSink, PanicDetector } from './streams.ts';
 
 /** Standard streams of the command that the built-in guest runs. */
 export interface CommandStreams {
@@ -37,63 +31,63 @@ const ACKNOWLEDGED = new TextEncoder().encode('done\n');
 /** Longest answer of the guest's init on the control port, in bytes. */
 const CONTROL_LIMIT = 64;
 
-/** The machine's devices: made in a fixed order, so that the guest finds each where it was last time. */
-export class DeviceManager implements Disposable {
-  readonly bus: Bus;
-  readonly console: ConsoleStream;
-  /** Present when the built-in guest runs a command. */
-  readonly streams: CommandStreams | undefined;
+/**
+ * What the guest and the host say to each other by console, before there are devices for it: machines have a serial port
+ * from the start.
+ */
+export class GuestConsole {
+  readonly stream: ConsoleStream;
   /** Called once when the guest's kernel says that it panicked. */
   onPanic: (message: string) => void = () => undefined;
+  /** Takes what the host types. */
+  onInput: (bytes: Uint8Array) => Promise<void> = () => Promise.resolve();
+  readonly #panic = new PanicDetector((message) => this.onPanic(message));
 
-  readonly #vm: Vm;
-  readonly #memory: GuestMemory;
-  readonly #irqChip: IrqChip;
+  constructor() {
+    this.stream = new ConsoleStream((bytes) => this.onInput(bytes));
+  }
+
+  readonly serialOutput = (bytes: Uint8Array): void => {
+    this.#panic.push(bytes);
+    this.stream.serialSink(bytes);
+  };
+
+  /** For a virtio console that the kernel's messages go to. */
+  readonly virtioOutput: OutputSink = (bytes) => {
+    this.#panic.push(bytes);
+    return this.stream.virtioSink(bytes);
+  };
+}
+
+/** The virtio devices: made in a fixed order, so that the guest finds each where it was last time. */
+export class DeviceManager implements Disposable {
+  /** Present when the built-in guest runs a command. */
+  readonly streams: CommandStreams | undefined;
+
+  readonly #machine: Machine;
+  readonly #console: GuestConsole;
   readonly #debug: (message: string) => void;
-  readonly #serial: SerialPort;
   readonly #virtioConsole: VirtioConsole;
-  readonly #virtio: aarch64.MmioDeviceSlot[] = [];
   readonly #closing: (() => void)[] = [];
   #control = '';
 
   /** @throws VirtioDeviceError when a disk cannot be used; nothing stays open then */
   constructor(
-    vm: Vm,
-    memory: GuestMemory,
-    irqChip: IrqChip,
+    machine: Machine,
+    console: GuestConsole,
     config: VmmConfig,
+    cmdline: string,
     debug: (message: string) => void,
   ) {
-    this.#vm = vm;
-    this.#memory = memory;
-    this.#irqChip = irqChip;
+    this.#machine = machine;
+    this.#console = console;
     this.#debug = debug;
-    this.bus = new Bus({
-      name: 'MMIO',
-      onUnclaimed: (address, length, write) =>
-        debug(`${write ? 'store' : 'load'} of ${length} bytes at 0x${address.toString(16)} met no device`),
-      onDeviceError: (error) => debug(error.message),
-    });
-
-    const panic = new PanicDetector((message) => this.onPanic(message));
-    this.console = new ConsoleStream((bytes) => this.#consoleInput(bytes));
-    this.#serial = new SerialPort(vm, this.bus, irqChip, (bytes) => {
-      panic.push(bytes);
-      this.console.serialSink(bytes);
-    });
-    const rtc = new Pl031({
-      interrupt: irqChip.line(aarch64.PL031_INTID, 'level'),
-      clock: () => Date.now() / 1000,
-      setTimer: (seconds, callback) => {
-        const timer = setTimeout(callback, seconds * 1000);
-        this.#closing.push(() => clearTimeout(timer));
-        return { [Symbol.dispose]: () => clearTimeout(timer) };
-      },
-    });
-    this.bus.register(aarch64.PL031.guestAddress, aarch64.PL031.size, rtc, 'PL031');
-
+    console.onInput = (bytes) => this.#consoleInput(bytes);
     this.#virtioConsole = new VirtioConsole({
-      console: { onOutput: this.console.virtioSink },
+      console: {
+        // What programs print is not searched for panics; what the kernel prints is.
+        onOutput: /\bconsole=hvc/.test(cmdline) ? console.virtioOutput : console.stream.virtioSink,
+      },
       ports: Object.values(COMMAND_PORTS).map(({ name }) => ({ name })),
     });
     this.streams = config.command === undefined ? undefined : this.#commandStreams();
@@ -118,15 +112,6 @@ export class DeviceManager implements Disposable {
     }
   }
 
-  /** What the device tree says of these devices. */
-  get description(): Pick<aarch64.DeviceTreeConfig, 'uart' | 'rtc' | 'virtioMmio'> {
-    return {
-      uart: { address: aarch64.PL011.guestAddress, intid: aarch64.PL011_INTID },
-      rtc: { address: aarch64.PL031.guestAddress, intid: aarch64.PL031_INTID },
-      virtioMmio: this.#virtio,
-    };
-  }
-
   /** The code with which the built-in guest's command or shell ended, once it has. */
   get exitCode(): number | undefined {
     const match = /^exit (\d{1,3})\n/.exec(this.#control);
@@ -142,8 +127,8 @@ export class DeviceManager implements Disposable {
   /** Hands over what the guest wrote before it ended, waiting for readers, and ends the output streams. */
   async finish(): Promise<void> {
     await this.#outputTaken();
-    this.#serial.flush();
-    this.console.finish();
+    this.#machine.serial.flush();
+    this.#console.stream.finish();
     this.streams?.stdout.finish();
     this.streams?.stderr.finish();
   }
@@ -154,19 +139,18 @@ export class DeviceManager implements Disposable {
   }
 
   #attach(device: VirtioDevice): void {
-    const slot = aarch64.virtioMmioSlot(this.#virtio.length);
-    const shadow = this.#vm.shadowRead(slot.address + VIRTIO_MMIO_INTERRUPT_STATUS, 0);
+    const { vm, memory, mmio } = this.#machine;
+    const { address, interrupt } = this.#machine.virtioSlot();
     const transport = new VirtioMmioTransport({
       device,
-      memory: this.#memory,
-      interrupt: this.#irqChip.line(slot.intid, 'edge'),
-      address: slot.address,
-      doorbells: this.#vm,
-      interruptStatus: shadow,
+      memory,
+      interrupt,
+      address,
+      doorbells: vm,
+      interruptStatus: vm.shadowRead(address + VIRTIO_MMIO_INTERRUPT_STATUS, 0),
       onError: (error) => this.#debug(error.message),
     });
-    this.bus.register(slot.address, VIRTIO_MMIO_SIZE, transport, `virtio ${device.name}`);
-    this.#virtio.push(slot);
+    mmio.register(address, VIRTIO_MMIO_SIZE, transport, `virtio ${device.name}`);
   }
 
   #commandStreams(): CommandStreams {
@@ -188,7 +172,7 @@ export class DeviceManager implements Disposable {
   /** Resolves when the guest's output queues are empty, at the pace of the streams' readers. */
   async #outputTaken(): Promise<void> {
     const outputs = [
-      this.console,
+      this.#console.stream,
       ...(this.streams === undefined ? [] : [this.streams.stdout, this.streams.stderr]),
     ];
     const total = (): number =>
@@ -209,7 +193,7 @@ export class DeviceManager implements Disposable {
   /** The virtio console once the guest has it open, and the serial port before. */
   async #consoleInput(bytes: Uint8Array): Promise<void> {
     const port = this.#virtioConsole.console;
-    if (!port.guestOpen) return this.#serial.write(bytes);
+    if (!port.guestOpen) return this.#machine.serial.write(bytes);
     port.write(bytes);
     await port.drained();
   }

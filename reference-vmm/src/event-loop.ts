@@ -1,5 +1,6 @@
 import type { ExitAction, VcpuExit } from '@vmm/hypervisor';
-import type { Bus } from '@vmm/vm-device';
+import { ExitCounter } from './exit-statistics.ts';
+import type { Machine } from './machine/machine.ts';
 
 /** How the vCPUs came to an end. */
 export type VcpuEnd =
@@ -9,43 +10,58 @@ export type VcpuEnd =
 
 /** Answers the exits of all vCPUs, on the thread that owns the machine. */
 export class EventLoop {
-  readonly #mmio: Bus;
+  readonly exits: ExitCounter = new ExitCounter();
+  readonly #machine: Machine;
   readonly #onEnd: (end: VcpuEnd) => void;
+  #ended = false;
 
-  constructor(mmio: Bus, onEnd: (end: VcpuEnd) => void) {
-    this.#mmio = mmio;
+  constructor(machine: Machine, onEnd: (end: VcpuEnd) => void) {
+    this.#machine = machine;
     this.#onEnd = onEnd;
+    machine.onPower = (request) => this.#end({ kind: request });
   }
 
   readonly handle = (exit: VcpuExit): ExitAction => {
+    this.exits.count(exit);
     switch (exit.reason) {
-      case 'mmio':
+      case 'mmio': {
+        const { mmio } = this.#machine;
         if (exit.write) {
-          this.#mmio.write(exit.address, exit.length, exit.value, exit.valueHigh);
+          mmio.write(exit.address, exit.length, exit.value, exit.valueHigh);
         } else {
-          exit.value = this.#mmio.read(exit.address, exit.length);
-          exit.valueHigh = this.#mmio.readHigh;
+          exit.value = mmio.read(exit.address, exit.length);
+          exit.valueHigh = mmio.readHigh;
         }
-        return 'resume';
-      case 'systemEvent':
-        this.#onEnd({ kind: exit.event });
-        return 'stop';
-      case 'internalError':
-        this.#onEnd({ kind: 'failed', message: exit.message });
-        return 'stop';
-      case 'io':
-        this.#onEnd({
-          kind: 'failed',
-          message: `port I/O at 0x${exit.port.toString(16)} on a machine without ports`,
-        });
-        return 'stop';
-      case 'shutdown':
-        this.#onEnd({ kind: 'reset' });
-        return 'stop';
+        break;
+      }
+      case 'io': {
+        const { ports } = this.#machine;
+        if (exit.write) ports?.write(exit.port, exit.length, exit.value);
+        else exit.value = ports?.read(exit.port, exit.length) ?? 0;
+        break;
+      }
       case 'eoi':
+        this.#machine.endOfInterrupt(exit.vector);
+        break;
+      case 'systemEvent':
+        this.#end({ kind: exit.event });
+        break;
+      case 'shutdown':
+        this.#end({ kind: 'reset' });
+        break;
+      case 'internalError':
+        this.#end({ kind: 'failed', message: exit.message });
+        break;
       case 'halt':
       case 'interrupted':
-        return 'resume';
+        break;
     }
+    return this.#ended ? 'stop' : 'resume';
   };
+
+  #end(end: VcpuEnd): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#onEnd(end);
+  }
 }

@@ -1,15 +1,12 @@
 export { VmBuilder } from './builder.ts';
-export {
-  type BlockDeviceConfig,
-  DEFAULT_CMDLINE,
-  type VmmConfig,
-  parseDisk,
-  parseDuration,
-  parseSize,
-} from './config.ts';
+export { type BlockDeviceConfig, type VmmConfig, parseDisk, parseDuration, parseSize } from './config.ts';
+export type { ExitSite, ExitStatistics } from './exit-statistics.ts';
 export { VmmError, type VmmErrorCode } from './errors.ts';
 export { type CpioEntry, buildCpio } from './guest/cpio.ts';
 export { type Guest, prepareGuest } from './guest/guest.ts';
 export type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
 export type { CommandStreams } from './device-manager.ts';
+export type { AnyHypervisor, HypervisorChoice } from './hypervisors.ts';
+export type { Architecture, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+export { DEFAULT_CMDLINES } from './machine/platform.ts';
 export { type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';

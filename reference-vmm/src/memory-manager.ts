@@ -1,17 +1,21 @@
-import { aarch64 } from '@vmm/arch';
 import type { Vm } from '@vmm/hypervisor';
 import { GuestMemory } from '@vmm/vm-memory';
 
-/** Lays the guest's memory out and maps it. */
-export class MemoryManager {
-  readonly memory: GuestMemory;
-  readonly layout: readonly aarch64.AddressRange[];
+/** A range of guest physical addresses that is memory. */
+export interface MemoryRange {
+  readonly guestAddress: number;
+  /** Bytes. */
+  readonly size: number;
+}
 
-  /** @param bytes total of guest memory */
-  constructor(vm: Vm, bytes: number) {
-    this.layout = aarch64.memoryRegions(bytes);
-    this.memory = new GuestMemory(
-      this.layout.map(({ guestAddress, size }) => vm.mapMemory(guestAddress, size)),
-    );
-  }
+/** Maps the guest's memory as the architecture lays it out, in regions as large as the hypervisor has them. */
+export function mapGuestMemory(vm: Vm, layout: readonly MemoryRange[]): GuestMemory {
+  const regions = layout.flatMap(({ guestAddress, size }) => {
+    const parts = Math.ceil(size / vm.maxRegionSize);
+    return Array.from({ length: parts }, (_, index) => {
+      const offset = index * vm.maxRegionSize;
+      return vm.mapMemory(guestAddress + offset, Math.min(vm.maxRegionSize, size - offset));
+    });
+  });
+  return new GuestMemory(regions);
 }

@@ -1,22 +1,22 @@
-import type { Aarch64Hypervisor, Aarch64Vm } from '@vmm/hypervisor';
-import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
 import type { GuestMemory } from '@vmm/vm-memory';
-import { Boot, bootFiles } from './boot.ts';
-import { MAX_CPUS, type VmmConfig, validateConfig } from './config.ts';
-import { type CommandStreams, DeviceManager, virtioDeviceCount } from './device-manager.ts';
+import { bootFiles } from './boot-files.ts';
+import { type VmmConfig, validateConfig } from './config.ts';
+import { type CommandStreams, DeviceManager, GuestConsole, virtioDeviceCount } from './device-manager.ts';
 import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
-import { IrqChip } from './irq-chip.ts';
-import { MemoryManager } from './memory-manager.ts';
+import type { ExitStatistics } from './exit-statistics.ts';
+import { type AnyHypervisor, checked, hostHypervisors, selectHypervisor } from './hypervisors.ts';
+import type { Architecture, Machine } from './machine/machine.ts';
+import { createMachine } from './machine/platform.ts';
 import { RuntimeDirectory } from './runtime-directory.ts';
 import type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
 import { VcpuManager } from './vcpu-manager.ts';
 
 /** The host's side of a VM: where it runs and what is told while it does. */
 export interface VmmHost {
-  /** Default: the software hypervisor. */
-  readonly hypervisor?: Aarch64Hypervisor;
-  /** One line per step of long work, such as fetching the built-in guest. */
+  /** Default: what the configuration's `hypervisor` and `arch` lead to. */
+  readonly hypervisor?: AnyHypervisor;
+  /** One line per step of long work, such as fetching the built-in guest, and one for the choice of a hypervisor. */
   readonly progress?: (message: string) => void;
   /** Undefined instructions, unclaimed accesses, broken drivers. */
   readonly debug?: (message: string) => void;
@@ -53,10 +53,15 @@ export class Vmm implements AsyncDisposable {
   /** Settles when the VM has ended and its output has been handed over. Never rejects. */
   readonly stopped: Promise<StopReason>;
 
-  readonly #vm: Aarch64Vm;
+  /** Which kind of hypervisor runs the VM, and for which guests. */
+  readonly hypervisor: 'wasm' | 'kvm';
+  readonly arch: Architecture;
+
+  readonly #machine: Machine;
   readonly #vcpus: VcpuManager;
   readonly #devices: DeviceManager;
   readonly #directory: RuntimeDirectory;
+  readonly #loop: EventLoop;
   #state: VmmState = 'created';
   #ended: VcpuEnd | undefined;
   /** Kept for when the vCPUs are gone. */
@@ -68,68 +73,57 @@ export class Vmm implements AsyncDisposable {
 
   private constructor(
     config: VmmConfig,
-    vm: Aarch64Vm,
-    memory: MemoryManager,
+    hypervisor: AnyHypervisor,
+    machine: Machine,
+    console: GuestConsole,
     devices: DeviceManager,
-    vcpus: VcpuManager,
     directory: RuntimeDirectory,
   ) {
     this.config = config;
-    this.#vm = vm;
-    this.memory = memory.memory;
+    this.hypervisor = hypervisor.name;
+    this.arch = hypervisor.arch;
+    this.#machine = machine;
+    this.memory = machine.memory;
     this.#devices = devices;
-    this.#vcpus = vcpus;
+    this.#vcpus = new VcpuManager(machine.createVcpus());
     this.#directory = directory;
-    this.console = devices.console;
+    this.#loop = new EventLoop(machine, (end) => this.#end(end));
+    this.console = console.stream;
     this.streams = devices.streams;
     this.stopped = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    devices.onPanic = (message) => this.#panicked(message);
+    console.onPanic = (message) => this.#panicked(message);
   }
 
   /** Use {@link VmBuilder}. */
   static async create(config: VmmConfig, host: VmmHost): Promise<Vmm> {
     const debug = host.debug ?? (() => undefined);
-    const hypervisor =
-      host.hypervisor ??
-      createWasmHypervisor({
-        onUndefined: (vcpu, { instruction, firstPc }) =>
-          debug(
-            `vCPU ${vcpu}: undefined instruction 0x${instruction.toString(16).padStart(8, '0')} at 0x${firstPc.toString(16)}`,
-          ),
-      });
-    validateConfig(config, {
-      maxCpus: Math.min(hypervisor.maxVcpus, MAX_CPUS),
-      maxMemory: hypervisor.maxMemory,
-    });
-    const probe = await hypervisor.probe();
-    if (!probe.available) {
-      throw new VmmError('HYPERVISOR_UNAVAILABLE', `${hypervisor.name}: ${probe.reason}. ${probe.remedy}`);
-    }
+    const progress = host.progress ?? (() => undefined);
+    const { hypervisor, limits, notice } = await (host.hypervisor === undefined
+      ? selectHypervisor(config, hostHypervisors(debug))
+      : checked(host.hypervisor));
+    validateConfig(config, limits);
     const directory = RuntimeDirectory.claim(config.name);
-    let vm: Aarch64Vm | undefined;
+    let machine: Machine | undefined;
     let devices: DeviceManager | undefined;
     try {
-      const files = await bootFiles(config, host.progress ?? (() => undefined));
-      vm = await hypervisor.createVm({ vcpus: config.cpus, maxMemory: config.memory });
-      const memory = new MemoryManager(vm, config.memory);
-      const boot = await Boot.load(memory.memory, files);
-      const irqChip = new IrqChip(vm, config.cpus, virtioDeviceCount(config));
-      devices = new DeviceManager(vm, memory.memory, irqChip, config, debug);
-      const state = boot.finish({
-        memory: memory.layout,
-        vcpus: config.cpus,
-        gic: irqChip.description,
-        // No kaslr-seed: with it Linux isolates its page tables and flushes the TLB at every entry from user space.
-        rngSeed: crypto.getRandomValues(new Uint8Array(64)),
-        ...devices.description,
-      });
-      const vcpus = new VcpuManager(vm, config.cpus, state);
-      return new Vmm(config, vm, memory, devices, vcpus, directory);
+      const files = await bootFiles(config, hypervisor.arch, progress);
+      const console = new GuestConsole();
+      machine = await createMachine(
+        hypervisor,
+        { ...config, virtioDevices: virtioDeviceCount(config) },
+        { serialOutput: console.serialOutput, debug },
+      );
+      await machine.loadKernel(files);
+      devices = new DeviceManager(machine, console, config, files.cmdline, debug);
+      const vmm = new Vmm(config, hypervisor, machine, console, devices, directory);
+      if (notice !== undefined) progress(notice);
+      return vmm;
     } catch (error) {
       devices?.[Symbol.dispose]();
-      await vm?.[Symbol.asyncDispose]();
+      machine?.[Symbol.dispose]();
+      await machine?.vm[Symbol.asyncDispose]();
       directory[Symbol.dispose]();
       throw error;
     }
@@ -148,6 +142,11 @@ export class Vmm implements AsyncDisposable {
     return this.#instructions ?? this.#vcpus.instructionCount();
   }
 
+  /** Exits that came to this process so far; what hypervisor and kernel handle by themselves is not among them. */
+  exitStatistics(): ExitStatistics {
+    return this.#loop.exits.statistics;
+  }
+
   /**
    * Lets the guest run. {@link stopped} tells how it ends.
    *
@@ -158,8 +157,7 @@ export class Vmm implements AsyncDisposable {
       throw new VmmError('WRONG_STATE', `"${this.name}" is ${this.#state}: a VM starts once`);
     }
     this.#state = 'running';
-    const loop = new EventLoop(this.#devices.bus, (end) => this.#end(end));
-    this.#vcpus.run(loop.handle).then(
+    this.#vcpus.run(this.#loop.handle).then(
       () => this.#finish(),
       (error: unknown) => {
         this.#end({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
@@ -232,7 +230,8 @@ export class Vmm implements AsyncDisposable {
 
   async #release(): Promise<void> {
     this.#instructions = this.#vcpus.instructionCount();
-    await this.#vm[Symbol.asyncDispose]();
+    await this.#machine.vm[Symbol.asyncDispose]();
+    this.#machine[Symbol.dispose]();
     this.#devices[Symbol.dispose]();
     this.#directory[Symbol.dispose]();
   }

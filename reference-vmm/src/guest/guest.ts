@@ -12,6 +12,7 @@ import {
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { VmmError } from '../errors.ts';
+import type { Architecture } from '../machine/machine.ts';
 import { PrivateApt, type Progress, decompressWith } from './apt.ts';
 import { type CpioEntry, buildCpio } from './cpio.ts';
 import { COMMAND_FILE, HOSTNAME_FILE, commandScript, initScript } from './init.ts';
@@ -22,7 +23,13 @@ const MODULES = ['virtio_mmio', 'virtio_console', 'virtio_blk', 'virtio-rng'];
 /** Changes whenever the files made from the packages change in shape. */
 const GUEST_FORMAT = 1;
 
-/** Debian's unmodified arm64 cloud kernel and an initial RAM filesystem made of busybox-static. */
+/** What Debian calls an architecture, and the serial port that its kernel calls the first. */
+const DEBIAN: Readonly<Record<Architecture, { readonly name: string; readonly tty: string }>> = {
+  aarch64: { name: 'arm64', tty: 'ttyAMA0' },
+  x86_64: { name: 'amd64', tty: 'ttyS0' },
+};
+
+/** Debian's unmodified cloud kernel and an initial RAM filesystem made of busybox-static. */
 export interface Guest {
   readonly kernel: string;
   readonly initramfs: string;
@@ -41,21 +48,22 @@ export function cacheDirectory(): string {
  *
  * @throws VmmError `NO_APT`, `APT_FAILED`, `GUEST_INCOMPLETE`
  */
-export async function prepareGuest(progress: Progress): Promise<Guest> {
+export async function prepareGuest(progress: Progress, arch: Architecture = 'aarch64'): Promise<Guest> {
   const cache = cacheDirectory();
-  const init = initScript(['@modules@']);
+  const { name: debian, tty } = DEBIAN[arch];
+  const init = initScript(['@modules@'], tty);
   const key = createHash('sha256')
     .update(`${GUEST_FORMAT}\0${init}\0${MODULES.join()}`)
     .digest('hex')
     .slice(0, 12);
-  const directory = join(cache, `guest-arm64-${key}`);
+  const directory = join(cache, `guest-${debian}-${key}`);
   if (!existsSync(join(directory, 'manifest.json'))) {
     mkdirSync(cache, { recursive: true });
     const work = mkdtempSync(join(cache, 'fetch-'));
     const clean = (): void => rmSync(work, { recursive: true, force: true });
     process.once('exit', clean);
     try {
-      await fetchGuest(join(cache, 'apt-arm64'), work, progress);
+      await fetchGuest(join(cache, `apt-${debian}`), work, arch, progress);
       rmSync(directory, { recursive: true, force: true });
       try {
         renameSync(work, directory);
@@ -84,16 +92,22 @@ export async function prepareGuest(progress: Progress): Promise<Guest> {
   };
 }
 
-async function fetchGuest(aptDirectory: string, target: string, progress: Progress): Promise<void> {
-  const apt = new PrivateApt(aptDirectory, 'arm64', progress);
+async function fetchGuest(
+  aptDirectory: string,
+  target: string,
+  arch: Architecture,
+  progress: Progress,
+): Promise<void> {
+  const { name: debian, tty } = DEBIAN[arch];
+  const apt = new PrivateApt(aptDirectory, debian, progress);
   await apt.update();
-  const kernelPackage = (await apt.dependencies('linux-image-cloud-arm64')).find((name) =>
+  const kernelPackage = (await apt.dependencies(`linux-image-cloud-${debian}`)).find((name) =>
     name.startsWith('linux-image-'),
   );
   if (kernelPackage === undefined) {
     throw new VmmError(
       'GUEST_INCOMPLETE',
-      'the package linux-image-cloud-arm64 names no kernel: give your own with --kernel and --initrd',
+      `the package linux-image-cloud-${debian} names no kernel: give your own with --kernel and --initrd`,
     );
   }
   const tree = join(target, 'tree');
@@ -104,7 +118,7 @@ async function fetchGuest(aptDirectory: string, target: string, progress: Progre
     const boot = readdirSync(join(tree, 'boot')).find((name) => name.startsWith('vmlinuz-'));
     if (boot === undefined) throw new VmmError('GUEST_INCOMPLETE', `${kernelPackage} holds no kernel`);
     renameSync(join(tree, 'boot', boot), join(target, 'vmlinuz'));
-    writeFileSync(join(target, 'initramfs.cpio'), buildCpio(initramfsEntries(tree)));
+    writeFileSync(join(target, 'initramfs.cpio'), buildCpio(initramfsEntries(tree, tty)));
     const manifest = { kernelPackage, kernelVersion, busyboxVersion };
     writeFileSync(join(target, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
   } finally {
@@ -113,7 +127,7 @@ async function fetchGuest(aptDirectory: string, target: string, progress: Progre
   }
 }
 
-function initramfsEntries(tree: string): CpioEntry[] {
+function initramfsEntries(tree: string, tty: string): CpioEntry[] {
   const busybox = ['bin/busybox', 'usr/bin/busybox']
     .map((path) => join(tree, path))
     .find((path) => existsSync(path));
@@ -148,7 +162,12 @@ function initramfsEntries(tree: string): CpioEntry[] {
     {
       type: 'file',
       path: 'init',
-      data: text.encode(initScript(modules.map(({ name }) => name))),
+      data: text.encode(
+        initScript(
+          modules.map(({ name }) => name),
+          tty,
+        ),
+      ),
       mode: 0o755,
     },
   ];

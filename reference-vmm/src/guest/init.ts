@@ -15,8 +15,10 @@ export const HOSTNAME_FILE = 'vmm/hostname';
  * that nothing outlives the command, with pipes between the command and the ports: a port can be opened
  * once only, and scripts open /dev/stdin, /dev/stdout and /dev/stderr anew. Standard input's reader is not
  * waited for, and holds neither output open.
+ *
+ * @param serialTty device of the first serial port, for a shell without the console device
  */
-export function initScript(modules: readonly string[]): string {
+export function initScript(modules: readonly string[], serialTty: string): string {
   const { stdin, stdout, stderr, control } = COMMAND_PORTS;
   return `#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -47,7 +49,7 @@ if [ -f /${COMMAND_FILE} ]; then
   read -r code </run/code
 else
   tty=/dev/hvc0
-  [ -c $tty ] || tty=/dev/ttyAMA0
+  [ -c $tty ] || tty=/dev/${serialTty}
   stty -F $tty sane
   # The shell's poweroff, reboot and halt tell the first process by a signal, which wait lets through and a
   # foreground child would not. login, because it gives its shell back the SIGINT that "&" takes away;

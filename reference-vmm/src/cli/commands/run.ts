@@ -1,9 +1,12 @@
 import { constants } from 'node:os';
 import { pipeline } from 'node:stream/promises';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { VmBuilder } from '../../builder.ts';
-import { DEFAULT_CMDLINE, parseDisk, parseDuration, parseSize } from '../../config.ts';
+import { parseDisk, parseDuration, parseSize } from '../../config.ts';
 import { VmmError, isErrno } from '../../errors.ts';
+import type { HypervisorChoice } from '../../hypervisors.ts';
+import type { Architecture, CpuTemplate, IrqChipMode } from '../../machine/machine.ts';
+import { DEFAULT_CMDLINES } from '../../machine/platform.ts';
 import type { StopReason, Vmm } from '../../vmm.ts';
 import { EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_USAGE, EXIT_VMM } from '../exit-codes.ts';
 import { describeError, say } from '../messages.ts';
@@ -11,6 +14,10 @@ import { EscapeFilter, RawTerminal } from '../terminal.ts';
 
 interface RunOptions {
   readonly name?: string;
+  readonly hypervisor: HypervisorChoice;
+  readonly arch?: Architecture;
+  readonly irqchip: IrqChipMode;
+  readonly cpu: CpuTemplate;
   readonly cpus: string;
   readonly memory: string;
   readonly kernel?: string;
@@ -30,6 +37,7 @@ Examples:
   tar c . | reference-vmm run -- tar t                 standard input goes to the command
   reference-vmm run -d disk.img,ro -- mount -o ro /dev/vda /mnt
   reference-vmm run -k Image --initrd initrd.cpio -p 'console=ttyAMA0'
+  reference-vmm run --hypervisor kvm -c 4 -m 4G
 
 Exit code: the guest command's own; 126 not executable, 127 not found in the guest; 2 wrong usage;
 124 --timeout ran out; 125 the VMM or the guest's kernel failed; 128+n ended by signal n.`;
@@ -40,12 +48,36 @@ export function registerRun(program: Command): void {
     .description('boot a VM in the foreground: a shell, a command, or your own kernel')
     .argument('[command...]', 'program and arguments for the built-in guest, after --')
     .option('-n, --name <name>', 'name of the VM (default: vm-<pid>-1)')
+    .addOption(
+      new Option('--hypervisor <name>', 'KVM, the software hypervisor, or KVM where it can run stock guests')
+        .choices(['auto', 'kvm', 'wasm'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option(
+        '--arch <name>',
+        "architecture of the guest (default: the kernel's or the hypervisor's)",
+      ).choices(['x86_64', 'aarch64']),
+    )
     .option('-c, --cpus <count>', 'number of virtual CPUs', '1')
     .option('-m, --memory <size>', 'guest memory: MiB, or with K, M or G', '256M')
-    .option('-k, --kernel <file>', "arm64 kernel image (default: Debian's cloud kernel)")
+    .option(
+      '-k, --kernel <file>',
+      "kernel: arm64 Image, x86-64 bzImage or ELF (default: Debian's cloud kernel)",
+    )
     .option('--initrd <file>', 'initial RAM filesystem for --kernel')
     .option('-d, --disk <file[,ro]>', 'raw disk image; may be given several times', collect, [])
-    .option('-p, --cmdline <text>', `kernel command line (default: "${DEFAULT_CMDLINE}")`)
+    .option('-p, --cmdline <text>', `kernel command line (default: ${defaultCmdlines()})`)
+    .addOption(
+      new Option('--irqchip <where>', 'x86-64: I/O APIC in the kernel or in this process')
+        .choices(['kernel', 'split'])
+        .default('kernel'),
+    )
+    .addOption(
+      new Option('--cpu <template>', "x86-64: the host's CPUID, or what many hosts have in common")
+        .choices(['host', 'portable'])
+        .default('host'),
+    )
     .option('--timeout <duration>', 'end the VM after 30, 30s, 500ms, 5m …')
     .option(
       '--debug',
@@ -55,6 +87,12 @@ export function registerRun(program: Command): void {
     .action(async (command: string[], options: RunOptions) => {
       process.exitCode = await run(command, options);
     });
+}
+
+function defaultCmdlines(): string {
+  return Object.entries(DEFAULT_CMDLINES)
+    .map(([arch, cmdline]) => `${arch} "${cmdline}"`)
+    .join(', ');
 }
 
 function collect(value: string, previous: readonly string[]): string[] {
@@ -87,7 +125,13 @@ async function run(command: readonly string[], options: RunOptions): Promise<num
 
 function builderFor(command: readonly string[], options: RunOptions): VmBuilder {
   const cpus = Number(options.cpus);
-  const builder = new VmBuilder().cpus(cpus).memoryMb(parseSize(options.memory) / (1024 * 1024));
+  const builder = new VmBuilder()
+    .hypervisor(options.hypervisor)
+    .irqchip(options.irqchip)
+    .cpu(options.cpu)
+    .cpus(cpus)
+    .memoryMb(parseSize(options.memory) / (1024 * 1024));
+  if (options.arch !== undefined) builder.arch(options.arch);
   if (options.name !== undefined) builder.name(options.name);
   if (options.kernel !== undefined) builder.kernel(options.kernel);
   if (options.initrd !== undefined) builder.initrd(options.initrd);

@@ -1,0 +1,52 @@
+import { CommandLine } from '@vmm/arch';
+import type { BlobReader } from '@vmm/arch';
+import type { VmmConfig } from './config.ts';
+import { Concatenation, FileSource } from './files.ts';
+import type { Progress } from './guest/apt.ts';
+import { prepareGuest, runArchive } from './guest/guest.ts';
+import type { Architecture } from './machine/machine.ts';
+import { DEFAULT_CMDLINES } from './machine/platform.ts';
+
+/** What is booted: files, and what goes behind the initial RAM filesystem. */
+export interface BootFiles {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  readonly appendix: Uint8Array | undefined;
+  readonly cmdline: string;
+}
+
+/** Finds the files to boot; the built-in guest is fetched if it is not in the cache. */
+export async function bootFiles(
+  config: VmmConfig,
+  arch: Architecture,
+  progress: Progress,
+): Promise<BootFiles> {
+  const cmdline = new CommandLine().append(config.cmdline ?? DEFAULT_CMDLINES[arch]).toString();
+  if (config.kernel !== undefined) {
+    return { kernel: config.kernel, initrd: config.initrd, appendix: undefined, cmdline };
+  }
+  const guest = await prepareGuest(progress, arch);
+  const appendix = runArchive({
+    hostname: config.name,
+    ...(config.command === undefined ? {} : { command: config.command }),
+  });
+  return { kernel: guest.kernel, initrd: guest.initramfs, appendix, cmdline };
+}
+
+/**
+ * Opens the files while `load` reads them.
+ *
+ * @throws VmmError `FILE_NOT_FOUND`, `FILE_UNREADABLE`, and what `load` throws
+ */
+export async function withBootFiles<T>(
+  files: BootFiles,
+  load: (kernel: BlobReader, initrd: BlobReader | undefined) => Promise<T>,
+): Promise<T> {
+  using kernel = new FileSource(files.kernel, 'kernel');
+  if (files.initrd === undefined) return await load(kernel, undefined);
+  using initrd = new FileSource(files.initrd, 'initrd');
+  return await load(
+    kernel,
+    files.appendix === undefined ? initrd : new Concatenation([initrd, files.appendix]),
+  );
+}

@@ -1,0 +1,149 @@
+import { aarch64 } from '@vmm/arch';
+import type { Aarch64Vcpu, Aarch64Vm } from '@vmm/hypervisor';
+import { createVmGicV2, createVmGicV3 } from '@vmm/irqchip';
+import { Bus, type Interrupt } from '@vmm/vm-device';
+import type { GuestMemory } from '@vmm/vm-memory';
+import { Pl011, Pl031, UARTDR, UARTFR } from '@vmm/vm-superio';
+import { type BootFiles, withBootFiles } from '../boot-files.ts';
+import { mapGuestMemory } from '../memory-manager.ts';
+import { busHooks } from './bus-hooks.ts';
+import type { Machine, MachineConfig, MachineHooks, PowerRequest, VirtioSlot } from './machine.ts';
+import { SerialPort } from './serial-port.ts';
+
+/** Translation granules that the vCPUs have. */
+const PAGE_SIZES = [4096] as const;
+
+/** A GIC by version, and how to get its lines. */
+interface Gic {
+  readonly description: aarch64.GicDescription;
+  line(intid: number, trigger: 'edge' | 'level'): Interrupt;
+}
+
+/** A machine with a device tree: GIC, PL011, PL031, virtio-mmio, PSCI. */
+export class Aarch64Machine implements Machine {
+  readonly vm: Aarch64Vm;
+  readonly memory: GuestMemory;
+  readonly mmio: Bus;
+  readonly ports = undefined;
+  readonly serial: SerialPort = new SerialPort();
+  /** PSCI is the hypervisor's, so that no device here asks for this. */
+  onPower: (request: PowerRequest) => void = () => undefined;
+
+  readonly #config: MachineConfig;
+  readonly #layout: readonly aarch64.AddressRange[];
+  readonly #gic: Gic;
+  readonly #virtio: aarch64.MmioDeviceSlot[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #cmdline = '';
+  #loaded: aarch64.LoadedKernel | undefined;
+
+  constructor(vm: Aarch64Vm, config: MachineConfig, hooks: MachineHooks) {
+    this.vm = vm;
+    this.#config = config;
+    this.#layout = aarch64.memoryRegions(config.memory);
+    this.memory = mapGuestMemory(vm, this.#layout);
+    this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
+    this.#gic = createGic(vm, config);
+    this.#addSerialPort(hooks.serialOutput);
+    this.#addClock();
+  }
+
+  async loadKernel(files: BootFiles): Promise<void> {
+    this.#cmdline = files.cmdline;
+    this.#loaded = await withBootFiles(files, (kernel, initrd) =>
+      aarch64.loadKernel(this.memory, kernel, { initrd, pageSizes: PAGE_SIZES }),
+    );
+  }
+
+  virtioSlot(): VirtioSlot {
+    const slot = aarch64.virtioMmioSlot(this.#virtio.length);
+    this.#virtio.push(slot);
+    return { address: slot.address, interrupt: this.#gic.line(slot.intid, 'edge') };
+  }
+
+  createVcpus(): readonly Aarch64Vcpu[] {
+    const loaded = this.#loaded;
+    if (loaded === undefined) throw new TypeError('createVcpus() before loadKernel()');
+    const tree = aarch64.buildDeviceTree({
+      memory: this.#layout,
+      vcpus: this.#config.cpus,
+      gic: this.#gic.description,
+      cmdline: this.#cmdline,
+      initrd: loaded.initrd,
+      uart: { address: aarch64.PL011.guestAddress, intid: aarch64.PL011_INTID },
+      rtc: { address: aarch64.PL031.guestAddress, intid: aarch64.PL031_INTID },
+      virtioMmio: this.#virtio,
+      // No kaslr-seed: with it Linux isolates its page tables and flushes the TLB at every entry from user space.
+      rngSeed: crypto.getRandomValues(new Uint8Array(64)),
+    });
+    const deviceTree = aarch64.loadDeviceTree(this.memory, loaded, tree);
+    return Array.from({ length: this.#config.cpus }, (_, id) => {
+      const vcpu = this.vm.createVcpu(id);
+      return id === 0
+        ? aarch64.configureBootCpu(vcpu, { entry: loaded.entry, deviceTree })
+        : aarch64.configureSecondaryCpu(vcpu);
+    });
+  }
+
+  endOfInterrupt(): void {
+    // The interrupt controller is the hypervisor's.
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+
+  /**
+   * Characters are stored without an exit, and the flag register, which a driver reads before each, is answered by a
+   * hypervisor that can.
+   */
+  #addSerialPort(output: (bytes: Uint8Array) => void): void {
+    const { guestAddress: base, size } = aarch64.PL011;
+    const flags = this.vm.shadowRead(base + UARTFR, 0);
+    const uart = new Pl011({
+      interrupt: this.#gic.line(aarch64.PL011_INTID, 'level'),
+      output,
+      holdInput: true,
+      onDrained: this.serial.onDrained,
+      onFlagsChanged: (value) => flags.set(value),
+    });
+    this.vm.coalesceWrites(base + UARTDR, 4, (_address, length, value) => {
+      if (length === 1 || length === 2 || length === 4) uart.write(UARTDR, length, value);
+    });
+    this.mmio.register(base, size, uart, 'PL011');
+    this.serial.connect(uart);
+  }
+
+  #addClock(): void {
+    const rtc = new Pl031({
+      interrupt: this.#gic.line(aarch64.PL031_INTID, 'level'),
+      clock: () => Date.now() / 1000,
+      setTimer: (seconds, callback) => {
+        const timer = setTimeout(callback, seconds * 1000);
+        this.#timer = timer;
+        return { [Symbol.dispose]: () => clearTimeout(timer) };
+      },
+    });
+    this.mmio.register(aarch64.PL031.guestAddress, aarch64.PL031.size, rtc, 'PL031');
+  }
+}
+
+function createGic(vm: Aarch64Vm, config: MachineConfig): Gic {
+  const distributor = aarch64.GICD.guestAddress;
+  const irqs = aarch64.interruptIdentifiers(config.virtioDevices);
+  const common = { vcpus: config.cpus, distributor, irqs };
+  if (vm.gicVersions.includes(3)) {
+    const redistributor = aarch64.GICR.guestAddress;
+    const gic = createVmGicV3(vm, { ...common, redistributor });
+    return {
+      description: { version: 3, distributor, redistributor },
+      line: (intid, trigger) => gic.createLine(intid - aarch64.SPI_BASE, trigger),
+    };
+  }
+  const cpuInterface = aarch64.GICC.guestAddress;
+  const gic = createVmGicV2(vm, { ...common, cpuInterface });
+  return {
+    description: { version: 2, distributor, cpuInterface },
+    line: (intid, trigger) => gic.createLine(intid - aarch64.SPI_BASE, trigger),
+  };
+}

@@ -1,0 +1,76 @@
+import type { Vcpu, Vm } from '@vmm/hypervisor';
+import type { Bus, Interrupt } from '@vmm/vm-device';
+import type { GuestMemory } from '@vmm/vm-memory';
+import type { BootFiles } from '../boot-files.ts';
+import type { PortBus } from './port-bus.ts';
+import type { SerialPort } from './serial-port.ts';
+
+/** Instruction set architectures of guests, by their ELF names. */
+export type Architecture = 'x86_64' | 'aarch64';
+
+/** Place and interrupt of a virtio-mmio device; its line is edge-triggered. */
+export interface VirtioSlot {
+  readonly address: number;
+  readonly interrupt: Interrupt;
+}
+
+/** What a guest asks of its platform by way of a device. */
+export type PowerRequest = 'shutdown' | 'reset';
+
+/** What a machine tells the VMM. */
+export interface MachineHooks {
+  /** Output of the serial port. */
+  readonly serialOutput: (bytes: Uint8Array) => void;
+  /** Accesses that met no device, broken devices. */
+  readonly debug: (message: string) => void;
+}
+
+/** What of a VM's configuration its machine is made from. */
+export interface MachineConfig {
+  readonly cpus: number;
+  /** Bytes. */
+  readonly memory: number;
+  /** Number of virtio devices there will be. */
+  readonly virtioDevices: number;
+  /** x86-64 only. Default `kernel`. */
+  readonly irqchip?: IrqChipMode;
+  /** x86-64 only. Default `host`. */
+  readonly cpu?: CpuTemplate;
+}
+
+/** Where the I/O APIC of an x86-64 machine is: beside the vCPUs, or a model in this process. */
+export type IrqChipMode = 'kernel' | 'split';
+
+/** CPUID of an x86-64 machine: what the host has, or what hosts of many kinds have. */
+export type CpuTemplate = 'host' | 'portable';
+
+/**
+ * Everything of a virtual machine that depends on its architecture: memory layout, interrupt controller, the devices
+ * that are not virtio, how a kernel is loaded and told of the machine, and the state in which vCPUs start.
+ *
+ * The order of calls is the order of members: a kernel is loaded first, then devices take their slots, then the vCPUs are
+ * made, which writes the tables that describe all that.
+ */
+export interface Machine extends Disposable {
+  readonly vm: Vm;
+  readonly memory: GuestMemory;
+  /** Registers in guest physical memory. */
+  readonly mmio: Bus;
+  /** I/O ports, where the architecture has them. */
+  readonly ports: PortBus | undefined;
+  readonly serial: SerialPort;
+  /** Called when the guest asks a device of the machine to end it. */
+  onPower: (request: PowerRequest) => void;
+
+  /** @throws ArchError, VmmError `FILE_NOT_FOUND`, `FILE_UNREADABLE` */
+  loadKernel(files: BootFiles): Promise<void>;
+
+  /** Takes the next slot. @throws ArchError `INVALID_ARGUMENT` when there is none */
+  virtioSlot(): VirtioSlot;
+
+  /** Writes the tables, and creates the vCPUs in their boot state. Once. */
+  createVcpus(): readonly Vcpu[];
+
+  /** The guest ended an interrupt with this vector (`eoi` exits). */
+  endOfInterrupt(vector: number): void;
+}

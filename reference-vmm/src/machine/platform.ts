@@ -1,0 +1,39 @@
+import type { AnyHypervisor } from '../hypervisors.ts';
+import { Aarch64Machine } from './aarch64.ts';
+import type { Architecture, Machine, MachineConfig, MachineHooks } from './machine.ts';
+
+/**
+ * Command line for a kernel, where none is given. Kernel messages go to the serial port, and a panic resets at once.
+ * arm64: `cryptomgr.notests` leaves out the kernel's self-tests of its ciphers, two thirds of the instructions of a boot.
+ */
+export const DEFAULT_CMDLINES: Readonly<Record<Architecture, string>> = {
+  aarch64: 'console=ttyAMA0 quiet panic=-1 cryptomgr.notests',
+  x86_64: 'console=ttyS0 quiet panic=-1 cryptomgr.notests',
+};
+
+/** Creates a VM and its machine. @throws HypervisorError, ArchError */
+export async function createMachine(
+  hypervisor: AnyHypervisor,
+  config: MachineConfig,
+  hooks: MachineHooks,
+): Promise<Machine> {
+  const vmConfig = { vcpus: config.cpus, maxMemory: config.memory };
+  switch (hypervisor.arch) {
+    case 'aarch64': {
+      const vm = await hypervisor.createVm(vmConfig);
+      return madeFrom(vm, () => new Aarch64Machine(vm, config, hooks));
+    }
+    case 'x86_64':
+      throw new Error('x86-64 is to come');
+  }
+}
+
+/** A VM whose machine cannot be made is disposed of. */
+async function madeFrom(vm: AsyncDisposable, make: () => Machine): Promise<Machine> {
+  try {
+    return make();
+  } catch (error) {
+    await vm[Symbol.asyncDispose]();
+    throw error;
+  }
+}
