@@ -1,4 +1,8 @@
+import { VmSuperioError } from './errors.ts';
+
 const INITIAL_CAPACITY = 256;
+const DEFAULT_LIMIT = 64 * 1024;
+const MAX_LIMIT = 1024 * 1024 * 1024;
 
 /** Bytes that wait for the guest: first in, first out, up to a limit. */
 export class InputQueue {
@@ -7,8 +11,17 @@ export class InputQueue {
   #first = 0;
   #length = 0;
 
-  /** @param limit bytes, at least 1 */
-  constructor(limit: number) {
+  /**
+   * @param limit bytes, 1…2^30
+   * @throws VmSuperioError `INVALID_ARGUMENT`
+   */
+  constructor(limit: number = DEFAULT_LIMIT) {
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
+      throw new VmSuperioError(
+        'INVALID_ARGUMENT',
+        `an input limit of ${limit}: 1 to ${MAX_LIMIT} are possible`,
+      );
+    }
     this.limit = limit;
     this.#bytes = new Uint8Array(Math.min(limit, INITIAL_CAPACITY));
   }

@@ -1,5 +1,4 @@
 import type { BusDevice, Interrupt } from '@vmm/vm-device';
-import { VmSuperioError } from './errors.ts';
 import { InputQueue } from './input-queue.ts';
 import { OUTPUT_BUFFER_SIZE, OutputBuffer } from './output-buffer.ts';
 import { identification, lanes, PERIPH_ID0 } from './primecell.ts';
@@ -8,8 +7,6 @@ import { ReceiveFifo } from './receive-fifo.ts';
 import { StateReader } from './validate.ts';
 
 const STATE_VERSION = 1;
-const DEFAULT_INPUT_LIMIT = 64 * 1024;
-const MAX_INPUT_LIMIT = 1024 * 1024 * 1024;
 const FRAME_SIZE = 0x1000;
 /** Modem inputs of a terminal that is there and ready. */
 const MODEM_CONNECTED = R.FR_CTS | R.FR_DSR | R.FR_DCD;
@@ -71,7 +68,7 @@ export class Pl011 implements BusDevice {
   readonly #input: InputQueue;
   #inputRefused = false;
 
-  readonly #fifo = new ReceiveFifo();
+  readonly #fifo = new ReceiveFifo(R.FIFO_DEPTH);
   readonly #output: OutputBuffer;
 
   #ilpr = 0;
@@ -90,19 +87,12 @@ export class Pl011 implements BusDevice {
 
   /** @throws VmSuperioError `INVALID_ARGUMENT` for an input limit that is not from 1 to 2^30 */
   constructor(options: Pl011Options) {
-    const limit = options.inputLimit ?? DEFAULT_INPUT_LIMIT;
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_INPUT_LIMIT) {
-      throw new VmSuperioError(
-        'INVALID_ARGUMENT',
-        `an input limit of ${limit}: 1 to ${MAX_INPUT_LIMIT} are possible`,
-      );
-    }
     this.#interrupt = options.interrupt;
     this.#output = new OutputBuffer(options.output);
     this.#onDrained = options.onDrained;
     this.#onFlagsChanged = options.onFlagsChanged;
     this.#holdInput = options.holdInput ?? false;
-    this.#input = new InputQueue(limit);
+    this.#input = new InputQueue(options.inputLimit);
     this.#update();
   }
 
