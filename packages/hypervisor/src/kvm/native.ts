@@ -6,8 +6,10 @@
  * as 'ioctl'); a wrong argument throws a `TypeError` or `RangeError`; a closed handle an `Error` with code 'EBADF'.
  * Handles close by `close()`, any number of times, in any order, and at the end of their environment.
  *
- * An ioctl's buffer is at least as long as the size that the request number carries (`_IOC_SIZE`), which the addon checks;
- * for structures with a counted tail (kvm_cpuid2, kvm_msrs, kvm_irq_routing …) this side answers for the count.
+ * An ioctl's structure is at least as long as the size that the request number carries (`_IOC_SIZE`), its counted tail
+ * (kvm_cpuid2, kvm_msrs, kvm_irq_routing …) and what the kernel says of kvm_xsave; a shorter one throws a `RangeError`.
+ * So do requests that have a function of their own here (KVM_RUN, KVM_CREATE_VCPU, KVM_IRQFD …), that answer file
+ * descriptors or that hand addresses of this process to the guest. Structures lie in memory that nobody else writes.
  */
 export interface NativeKvm {
   /** Changes with this contract; see {@link NATIVE_CONTRACT}. */
@@ -24,8 +26,15 @@ export type IoctlArgument = number | Uint8Array;
 
 /** Something that takes ioctls. */
 export interface NativeHandle {
-  /** Answers the non-negative result. */
-  ioctl(request: number, argument: IoctlArgument): number;
+  /**
+   * Answers the non-negative result. A vCPU refuses with EBUSY while its thread runs, since KVM would make it wait.
+   *
+   * @param argument a number for requests whose `_IOC_SIZE` is 0, a structure for all others
+   * @param pointee what the structure has the user-space address of: KVM_GET_ONE_REG, KVM_SET_ONE_REG,
+   *   KVM_GET_DEVICE_ATTR and its like, KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG. The field is 0 before and after. For a
+   *   device attribute this side answers for the length.
+   */
+  ioctl(request: number, argument: IoctlArgument, pointee?: Uint8Array): number;
   close(): void;
 }
 
@@ -38,7 +47,10 @@ export interface NativeSystem extends NativeHandle {
   createVm(type: number, onEvents: () => void): NativeVm;
 }
 
-/** A VM's file descriptor, its memory and its epoll set. */
+/**
+ * A VM's file descriptor, its memory and its epoll set. Closing it ends its vCPUs' threads and closes its vCPUs, devices
+ * and events. They keep it alive; `onEvents` and buffers do not.
+ */
 export interface NativeVm extends NativeHandle {
   /**
    * Maps zeroed memory into this process and into the guest (KVM_SET_USER_MEMORY_REGION).
@@ -89,7 +101,7 @@ export interface NativeVm extends NativeHandle {
    */
   spin(microseconds: number): boolean;
 
-  /** While referenced, the VM keeps the event loop alive. Initially it does not. */
+  /** While referenced, the VM keeps itself and the event loop alive. Initially it does not. */
   ref(): void;
   unref(): void;
 }
@@ -140,7 +152,7 @@ export interface NativeVcpu extends NativeHandle {
 
   /**
    * Starts a thread that runs the guest. Each time it stops it changes its state, adds the token to the epoll set and
-   * waits.
+   * waits. EBUSY if there is a thread already.
    *
    * @param spinMicroseconds how long it polls for `resume` before it sleeps
    */
@@ -149,14 +161,14 @@ export interface NativeVcpu extends NativeHandle {
   state(): number;
   /** What KVM_RUN failed with. */
   errno(): number;
-  /** Lets the waiting thread enter the guest again. Hot. */
+  /** Lets the waiting thread enter the guest again; EBUSY if it is not waiting, ESRCH without a thread. Hot. */
   resume(): void;
   /**
    * Sets `immediate_exit` and signals the thread that is in KVM_RUN, so that it comes back with EINTR. Nothing is lost: a
    * kick before entering counts. Callable from any thread's view of the owner, and during {@link run} by a signal.
    */
   kick(): void;
-  /** Asks the thread to end, from whatever state, and kicks it; the token tells when it has ended. */
+  /** Asks the thread to end, from whatever state; the token tells when it has ended. Harmless without a thread. */
   stop(): void;
   /** After ENDED: takes the thread away; the state is NONE then. */
   join(): void;
