@@ -4,7 +4,7 @@ import type { VmmConfig } from './config.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
 import { prepareGuest, runArchive } from './guest/guest.ts';
-import type { Architecture } from './machine/machine.ts';
+import type { Architecture, BootProtocol } from './machine/machine.ts';
 import { DEFAULT_CMDLINES } from './machine/platform.ts';
 
 /** What is booted: files, and what goes behind the initial RAM filesystem. */
@@ -13,6 +13,8 @@ export interface BootFiles {
   readonly initrd: string | undefined;
   readonly appendix: Uint8Array | undefined;
   readonly cmdline: string;
+  /** x86-64, for ELF kernels with more than one way in. */
+  readonly protocol?: BootProtocol | undefined;
 }
 
 /** Finds the files to boot; the built-in guest is fetched if it is not in the cache. */
@@ -23,7 +25,13 @@ export async function bootFiles(
 ): Promise<BootFiles> {
   const cmdline = new CommandLine().append(config.cmdline ?? DEFAULT_CMDLINES[arch]).toString();
   if (config.kernel !== undefined) {
-    return { kernel: config.kernel, initrd: config.initrd, appendix: undefined, cmdline };
+    return {
+      kernel: config.kernel,
+      initrd: config.initrd,
+      appendix: undefined,
+      cmdline,
+      protocol: config.bootProtocol,
+    };
   }
   const guest = await prepareGuest(progress, arch);
   const appendix = runArchive({

@@ -1,7 +1,7 @@
 import { type BlockDeviceConfig, DEFAULT_CPUS, DEFAULT_MEMORY, type VmmConfig } from './config.ts';
 import { VmmError } from './errors.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
-import type { Architecture, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 import { type VmmHost, Vmm } from './vmm.ts';
 
 const MIB = 1024 * 1024;
@@ -24,6 +24,7 @@ export class VmBuilder {
   #arch: Architecture | undefined;
   #irqchip: IrqChipMode | undefined;
   #cpu: CpuTemplate | undefined;
+  #bootProtocol: BootProtocol | undefined;
   readonly #disks: BlockDeviceConfig[] = [];
   #host: VmmHost = {};
 
@@ -54,6 +55,12 @@ export class VmBuilder {
   /** x86-64: CPUID as the host has it (`host`, the default), or what hosts of many kinds have (`portable`). */
   cpu(template: CpuTemplate): this {
     this.#cpu = template;
+    return this;
+  }
+
+  /** x86-64: the way into an ELF kernel; default `pvh` where the kernel has the note that asks for it, else `linux64`. */
+  bootProtocol(protocol: BootProtocol): this {
+    this.#bootProtocol = protocol;
     return this;
   }
 
@@ -130,6 +137,7 @@ export class VmBuilder {
       ...(this.#arch === undefined ? {} : { arch: this.#arch }),
       ...(this.#irqchip === undefined ? {} : { irqchip: this.#irqchip }),
       ...(this.#cpu === undefined ? {} : { cpu: this.#cpu }),
+      ...(this.#bootProtocol === undefined ? {} : { bootProtocol: this.#bootProtocol }),
       ...(this.#kernel === undefined ? {} : { kernel: this.#kernel }),
       ...(this.#initrd === undefined ? {} : { initrd: this.#initrd }),
       ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),

@@ -1,6 +1,6 @@
 import { VmmError } from './errors.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
-import type { Architecture, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 import { checkName } from './runtime-directory.ts';
 
 const MIB = 1024 * 1024;
@@ -24,6 +24,8 @@ export interface VmmConfig {
   readonly irqchip?: IrqChipMode;
   /** x86-64 only. Default `host`. */
   readonly cpu?: CpuTemplate;
+  /** x86-64 ELF kernels only. Default `pvh` where the kernel has the note that asks for it, else `linux64`. */
+  readonly bootProtocol?: BootProtocol;
   /** Kernel image; without one the built-in guest is booted. */
   readonly kernel?: string;
   readonly initrd?: string;
@@ -36,9 +38,8 @@ export interface VmmConfig {
 
 export const DEFAULT_MEMORY: number = 256 * MIB;
 export const DEFAULT_CPUS = 1;
-/** Guests with more boot on the software hypervisor, but have not run long enough in tests to be offered. */
-export const MAX_WASM_CPUS = 1;
-export const MAX_KVM_CPUS = 8;
+/** What whole guests are tested with. */
+export const MAX_CPUS = 8;
 /** What a kernel needs at the very least; a kernel of its own size may need more, which loading it tells. */
 const MINIMUM_MEMORY = 16 * MIB;
 

@@ -1,6 +1,6 @@
 import type { Aarch64Hypervisor, ProbeResult, X86Hypervisor } from '@vmm/hypervisor';
 import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
-import { type ConfigLimits, MAX_KVM_CPUS, MAX_WASM_CPUS, type VmmConfig } from './config.ts';
+import { type ConfigLimits, MAX_CPUS, type VmmConfig } from './config.ts';
 import { VmmError } from './errors.ts';
 import { kernelArchitecture } from './kernel-architecture.ts';
 import type { Architecture } from './machine/machine.ts';
@@ -91,10 +91,9 @@ function kvmFor(arch: Architecture | undefined, kvm: KvmOfHost): AnyHypervisor {
 export async function checked(hypervisor: AnyHypervisor): Promise<Selection> {
   const probe = await hypervisor.probe();
   if (!probe.available) throw unavailable(`${hypervisor.name}: ${probe.reason}`, probe.remedy);
-  const most = hypervisor.name === 'kvm' ? MAX_KVM_CPUS : MAX_WASM_CPUS;
   return {
     hypervisor,
-    limits: { maxCpus: Math.min(hypervisor.maxVcpus, most), maxMemory: hypervisor.maxMemory },
+    limits: { maxCpus: Math.min(hypervisor.maxVcpus, MAX_CPUS), maxMemory: hypervisor.maxMemory },
   };
 }
 

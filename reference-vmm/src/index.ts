@@ -7,6 +7,6 @@ export { type Guest, prepareGuest } from './guest/guest.ts';
 export type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
 export type { CommandStreams } from './device-manager.ts';
 export type { AnyHypervisor, HypervisorChoice } from './hypervisors.ts';
-export type { Architecture, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+export type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 export { DEFAULT_CMDLINES } from './machine/platform.ts';
 export { type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';

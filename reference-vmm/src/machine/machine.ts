@@ -44,6 +44,9 @@ export type IrqChipMode = 'kernel' | 'split';
 /** CPUID of an x86-64 machine: what the host has, or what hosts of many kinds have. */
 export type CpuTemplate = 'host' | 'portable';
 
+/** How an x86-64 ELF kernel is entered: by Linux's 64-bit boot protocol, or as a PVH guest. */
+export type BootProtocol = 'linux64' | 'pvh';
+
 /**
  * Everything of a virtual machine that depends on its architecture: memory layout, interrupt controller, the devices
  * that are not virtio, how a kernel is loaded and told of the machine, and the state in which vCPUs start.

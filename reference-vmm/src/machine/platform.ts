@@ -1,6 +1,7 @@
 import type { AnyHypervisor } from '../hypervisors.ts';
 import { Aarch64Machine } from './aarch64.ts';
 import type { Architecture, Machine, MachineConfig, MachineHooks } from './machine.ts';
+import { X86Machine } from './x86-64.ts';
 
 /**
  * Command line for a kernel, where none is given. Kernel messages go to the serial port, and a panic resets at once.
@@ -23,8 +24,11 @@ export async function createMachine(
       const vm = await hypervisor.createVm(vmConfig);
       return madeFrom(vm, () => new Aarch64Machine(vm, config, hooks));
     }
-    case 'x86_64':
-      throw new Error('x86-64 is to come');
+    case 'x86_64': {
+      const cpuid = await hypervisor.supportedCpuid();
+      const vm = await hypervisor.createVm(vmConfig);
+      return madeFrom(vm, () => new X86Machine(vm, cpuid, config, hooks));
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { VmBuilder } from '../../builder.ts';
 import { parseDisk, parseDuration, parseSize } from '../../config.ts';
 import { VmmError, isErrno } from '../../errors.ts';
 import type { HypervisorChoice } from '../../hypervisors.ts';
-import type { Architecture, CpuTemplate, IrqChipMode } from '../../machine/machine.ts';
+import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from '../../machine/machine.ts';
 import { DEFAULT_CMDLINES } from '../../machine/platform.ts';
 import type { StopReason, Vmm } from '../../vmm.ts';
 import { EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_USAGE, EXIT_VMM } from '../exit-codes.ts';
@@ -18,6 +18,7 @@ interface RunOptions {
   readonly arch?: Architecture;
   readonly irqchip: IrqChipMode;
   readonly cpu: CpuTemplate;
+  readonly bootProtocol?: BootProtocol;
   readonly cpus: string;
   readonly memory: string;
   readonly kernel?: string;
@@ -78,6 +79,12 @@ export function registerRun(program: Command): void {
         .choices(['host', 'portable'])
         .default('host'),
     )
+    .addOption(
+      new Option(
+        '--boot-protocol <name>',
+        'x86-64: way into an ELF kernel (default: PVH, if the kernel knows it)',
+      ).choices(['linux64', 'pvh']),
+    )
     .option('--timeout <duration>', 'end the VM after 30, 30s, 500ms, 5m …')
     .option(
       '--debug',
@@ -132,6 +139,7 @@ function builderFor(command: readonly string[], options: RunOptions): VmBuilder 
     .cpus(cpus)
     .memoryMb(parseSize(options.memory) / (1024 * 1024));
   if (options.arch !== undefined) builder.arch(options.arch);
+  if (options.bootProtocol !== undefined) builder.bootProtocol(options.bootProtocol);
   if (options.name !== undefined) builder.name(options.name);
   if (options.kernel !== undefined) builder.kernel(options.kernel);
   if (options.initrd !== undefined) builder.initrd(options.initrd);

@@ -1,0 +1,148 @@
+import { x86_64 } from '@vmm/arch';
+import type { CpuidEntry, X86Vcpu, X86Vm } from '@vmm/hypervisor';
+import { type VmIrqChip, createVmIrqChip } from '@vmm/irqchip';
+import { Bus } from '@vmm/vm-device';
+import type { GuestMemory } from '@vmm/vm-memory';
+import { AcpiPower, CmosRtc, I8042, PostCodePort, Uart16550A } from '@vmm/vm-superio';
+import { type BootFiles, withBootFiles } from '../boot-files.ts';
+import { mapGuestMemory } from '../memory-manager.ts';
+import { busHooks } from './bus-hooks.ts';
+import type { Machine, MachineConfig, MachineHooks, PowerRequest, VirtioSlot } from './machine.ts';
+import { PortBus } from './port-bus.ts';
+import { SerialPort } from './serial-port.ts';
+
+/** Port of power-on self-test codes, which kernels also write to in order to wait. */
+const POST_CODE_PORT = 0x80;
+
+/** A PC without firmware: ACPI and MP tables, 16550A, i8042, CMOS clock, ACPI sleep and reset registers, virtio-mmio. */
+export class X86Machine implements Machine {
+  readonly vm: X86Vm;
+  readonly memory: GuestMemory;
+  readonly mmio: Bus;
+  readonly ports: PortBus;
+  readonly serial: SerialPort = new SerialPort();
+  onPower: (request: PowerRequest) => void = () => undefined;
+
+  readonly #config: MachineConfig;
+  readonly #supportedCpuid: readonly CpuidEntry[];
+  readonly #irqChip: VmIrqChip;
+  readonly #virtio: x86_64.MmioDeviceSlot[] = [];
+  #cmdline = '';
+  #loaded: x86_64.LoadedKernel | undefined;
+
+  /** @param supportedCpuid of the hypervisor */
+  constructor(vm: X86Vm, supportedCpuid: readonly CpuidEntry[], config: MachineConfig, hooks: MachineHooks) {
+    this.vm = vm;
+    this.#supportedCpuid = supportedCpuid;
+    this.#config = config;
+    this.#irqChip = createVmIrqChip(vm, { mode: config.irqchip ?? 'kernel' });
+    this.memory = mapGuestMemory(vm, x86_64.memoryRegions(config.memory));
+    this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
+    this.ports = new PortBus(hooks.debug);
+    const { ioApic } = this.#irqChip;
+    if (ioApic !== undefined) {
+      this.mmio.register(x86_64.IO_APIC.guestAddress, x86_64.IO_APIC.size, ioApic, 'I/O APIC');
+    }
+    this.#addSerialPort(hooks.serialOutput);
+    this.#addPower();
+    this.#addLegacy();
+  }
+
+  async loadKernel(files: BootFiles): Promise<void> {
+    this.#cmdline = files.cmdline;
+    this.#loaded = await withBootFiles(files, (kernel, initrd) =>
+      x86_64.loadKernel(this.memory, kernel, { initrd, protocol: files.protocol }),
+    );
+  }
+
+  virtioSlot(): VirtioSlot {
+    const slot = x86_64.virtioMmioSlot(this.#virtio.length);
+    this.#virtio.push(slot);
+    return { address: slot.address, interrupt: this.#irqChip.createLine(slot.gsi, 'edge') };
+  }
+
+  createVcpus(): readonly X86Vcpu[] {
+    const { cpus, cpu: model } = this.#config;
+    if (this.#loaded === undefined) throw new TypeError('createVcpus() before loadKernel()');
+    const rsdp = x86_64.writeAcpiTables(this.memory, {
+      vcpus: cpus,
+      virtioMmio: this.#virtio,
+      uart: { port: x86_64.COM1.port, gsi: x86_64.COM1_GSI },
+      rtc: { port: x86_64.CMOS.port },
+    });
+    x86_64.writeMpTable(this.memory, cpus);
+    const boot = x86_64.writeBootInformation(this.memory, this.#loaded, {
+      cmdline: this.#kernelCmdline(),
+      rsdp,
+      rngSeed: crypto.getRandomValues(new Uint8Array(64)),
+    });
+    return Array.from({ length: cpus }, (_, id) => {
+      const vcpu = this.vm.createVcpu(id);
+      const cpuid = x86_64.cpuidFor(this.#supportedCpuid, { id, vcpus: cpus, model });
+      return id === 0
+        ? x86_64.configureBootCpu(vcpu, this.memory, boot, { cpuid })
+        : x86_64.configureSecondaryCpu(vcpu, { cpuid });
+    });
+  }
+
+  endOfInterrupt(vector: number): void {
+    this.#irqChip.endOfInterrupt(vector);
+  }
+
+  [Symbol.dispose](): void {
+    // No device here has a timer of its own.
+  }
+
+  /** A kernel that is told not to use ACPI finds the virtio devices by parameters, as one that has none. */
+  #kernelCmdline(): string {
+    if (!/(^|\s)acpi=off(\s|$)/.test(this.#cmdline)) return this.#cmdline;
+    return [this.#cmdline, ...this.#virtio.map((_, index) => x86_64.virtioMmioParameter(index))].join(' ');
+  }
+
+  /** Characters are stored without an exit. */
+  #addSerialPort(output: (bytes: Uint8Array) => void): void {
+    const { port, size } = x86_64.COM1;
+    const uart = new Uart16550A({
+      interrupt: this.#irqChip.createLine(x86_64.COM1_GSI, 'edge'),
+      trigger: 'edge',
+      output,
+      holdInput: true,
+      onDrained: this.serial.onDrained,
+    });
+    this.ports.register(port, size, uart, '16550A');
+    this.#coalesce(port);
+    this.serial.connect(uart);
+  }
+
+  #addPower(): void {
+    const { port, size } = x86_64.ACPI_POWER;
+    const power = new AcpiPower({
+      onShutdown: () => this.onPower('shutdown'),
+      onReset: () => this.onPower('reset'),
+    });
+    this.ports.register(port, size, power, 'ACPI registers');
+  }
+
+  #addLegacy(): void {
+    const keyboard = new I8042({ onReset: () => this.onPower('reset') });
+    this.ports.register(x86_64.I8042_DATA.port, x86_64.I8042_DATA.size, keyboard.data, 'i8042 data');
+    this.ports.register(
+      x86_64.I8042_COMMAND.port,
+      x86_64.I8042_COMMAND.size,
+      keyboard.command,
+      'i8042 command',
+    );
+    const clock = new CmosRtc({ clock: () => Date.now() / 1000 });
+    this.ports.register(x86_64.CMOS.port, x86_64.CMOS.size, clock, 'CMOS');
+    this.ports.register(POST_CODE_PORT, 1, new PostCodePort(), 'POST codes');
+    // The index of a CMOS register comes before an access to it, and in order.
+    this.#coalesce(x86_64.CMOS.port);
+    this.#coalesce(POST_CODE_PORT);
+  }
+
+  #coalesce(port: number): void {
+    this.vm.coalescePortWrites(port, 1, (_port, length, value) => {
+      if (length === 1 || length === 2 || length === 4) this.ports.write(port, length, value);
+    });
+  }
+}
