@@ -29,6 +29,16 @@ export function checkUnsigned(what: string, value: number, bytes: number): void 
   }
 }
 
+/** @throws HypervisorError `INVALID_ARGUMENT` unless `value` is an unsigned number of `bits` bits. */
+export function checkRegisterValue(name: string, value: bigint, bits: 64 | 128): void {
+  if (typeof value !== 'bigint' || value < 0n || value >> BigInt(bits) !== 0n) {
+    throw new HypervisorError(
+      'INVALID_ARGUMENT',
+      `${name}: ${String(value)} is not an unsigned ${bits}-bit value`,
+    );
+  }
+}
+
 export function hex(value: number): string {
   return Number.isInteger(value) && value >= 0 ? `0x${value.toString(16)}` : String(value);
 }

@@ -67,8 +67,11 @@ export class CoalescedWrites {
     this.#entries = Math.floor((page - RING_ENTRIES) / RING_ENTRY_SIZE);
   }
 
-  /** @throws HypervisorError `INVALID_ARGUMENT`, `OVERLAP`, `UNSUPPORTED` */
-  add(bus: Bus, address: number, length: number, onWrite: WriteListener): Disposable {
+  /**
+   * @param taken whether KVM can take such stores; they exit otherwise
+   * @throws HypervisorError `INVALID_ARGUMENT`, `OVERLAP`, `UNSUPPORTED`
+   */
+  add(bus: Bus, address: number, length: number, onWrite: WriteListener, taken = true): Disposable {
     checkRange('coalesced writes', address, length, 1);
     for (const other of this.#ranges) {
       if (
@@ -88,10 +91,12 @@ export class CoalescedWrites {
     }
     const range = { bus, address, length, onWrite };
     const zone = encodeZone(range);
-    try {
-      this.#native.ioctl(KVM_REGISTER_COALESCED_MMIO, zone);
-    } catch (error) {
-      throw systemError(`coalesced writes at ${hex(address)}`, error, { ENOSPC: 'UNSUPPORTED' });
+    if (taken) {
+      try {
+        this.#native.ioctl(KVM_REGISTER_COALESCED_MMIO, zone);
+      } catch (error) {
+        throw systemError(`coalesced writes at ${hex(address)}`, error, { ENOSPC: 'UNSUPPORTED' });
+      }
     }
     this.#ranges.add(range);
     this.#arm();
@@ -99,7 +104,7 @@ export class CoalescedWrites {
       [Symbol.dispose]: () => {
         if (!this.#ranges.delete(range)) return;
         this.#arm();
-        if (this.#closed) return;
+        if (this.#closed || !taken) return;
         try {
           this.#native.ioctl(KVM_UNREGISTER_COALESCED_MMIO, zone);
         } catch (error) {

@@ -22,22 +22,26 @@ export class KvmSystem {
    * @throws HypervisorUnavailableError
    */
   static open(kvm: NativeKvm, path: string, needed: readonly KvmCapability[]): KvmSystem {
-    let native: NativeSystem;
+    let opened: KvmSystem;
     try {
-      native = kvm.openSystem(path);
+      opened = KvmSystem.openUnchecked(kvm, path);
     } catch (cause) {
       throw new HypervisorUnavailableError(`${path} cannot be opened: ${String(cause)}`, { cause });
     }
-    const opened = new KvmSystem(native);
     const version = opened.apiVersion();
     const missing = needed.filter((name) => opened.capability(name) === 0);
     if (version === KVM_API_VERSION && missing.length === 0) return opened;
-    native.close();
+    opened.native.close();
     throw new HypervisorUnavailableError(
       version === KVM_API_VERSION
         ? `${path} lacks ${missing.map((name) => `KVM_CAP_${name}`).join(', ')}`
         : `${path} speaks version ${version} of KVM's interface, and not ${KVM_API_VERSION}`,
     );
+  }
+
+  /** Opens the device without asking anything of it; throws the system's error. */
+  static openUnchecked(kvm: NativeKvm, path: string): KvmSystem {
+    return new KvmSystem(kvm.openSystem(path));
   }
 
   apiVersion(): number {

@@ -182,14 +182,15 @@ export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
     return this.#coalesced.add('memory', address, length, onWrite);
   }
 
-  /** As {@link coalesceWrites}, on the bus of ports. */
+  /** As {@link coalesceWrites}, on the bus of ports; with `taken` false the stores exit. */
   protected coalescePorts(
     port: number,
     length: number,
     onWrite: (port: number, length: number, value: number) => void,
+    taken: boolean,
   ): Disposable {
     this.checkUsable();
-    return this.#coalesced.add('port', port, length, onWrite);
+    return this.#coalesced.add('port', port, length, onWrite, taken);
   }
 
   /** KVM has nothing of the kind: the load exits, and the value is checked and forgotten. */

@@ -60,16 +60,6 @@ export function checkPstate(value: bigint): void {
   }
 }
 
-/** @throws HypervisorError `INVALID_ARGUMENT` unless `value` is an unsigned number of `bits` bits. */
-export function checkRegisterValue(name: string, value: bigint, bits: 64 | 128): void {
-  if (typeof value !== 'bigint' || value < 0n || value >> BigInt(bits) !== 0n) {
-    throw new HypervisorError(
-      'INVALID_ARGUMENT',
-      `${name}: ${String(value)} is not an unsigned ${bits}-bit value`,
-    );
-  }
-}
-
 function debugRegisters(): [string, number][] {
   return Array.from({ length: 16 }, (_, n): [string, number][] => [
     [`dbgbvr${n}_el1`, sysreg(2, 0, 0, n, 4)],

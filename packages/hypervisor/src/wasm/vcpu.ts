@@ -13,7 +13,6 @@ import { invalid, stateObject } from '../state-codec.ts';
 import type { Engine } from './engine.ts';
 import {
   checkPstate,
-  checkRegisterValue,
   CORE_REGISTERS,
   coreRegister,
   PSTATE_ID,
@@ -25,6 +24,7 @@ import { ERROR_ENGINE_FAILED, othersRun } from './thread.ts';
 import { ThreadControl } from './thread-control.ts';
 import type { UndefinedInstruction } from './undefined-instructions.ts';
 import { readUndefined, undefinedClasses } from './undefined-instructions.ts';
+import { checkRegisterValue } from '../validate.ts';
 import { decodeVcpuState, encodeVcpuState, VCPU_STATE_VERSION } from './vcpu-state.ts';
 import type { VcpuOwner } from './vm.ts';
 

@@ -1,0 +1,32 @@
+import { HypervisorUnavailableError } from '../errors.ts';
+import type { KvmHypervisorOptions } from './hypervisor.ts';
+import { hostArch } from './hypervisor.ts';
+import { X86KvmHypervisor } from './x86/hypervisor.ts';
+
+export { diagnoseKvm, EMULATED_NANOSECONDS } from './diagnose.ts';
+export type { KvmCheck, KvmDiagnosis, KvmDiagnosisOptions, KvmFinding } from './diagnose.ts';
+export type { KvmHypervisorOptions } from './hypervisor.ts';
+export type { KvmCapability } from './uapi.ts';
+export type { NativeKvm } from './native.ts';
+export { X86KvmHypervisor } from './x86/hypervisor.ts';
+export type { X86KvmVm } from './x86/vm.ts';
+export type { X86KvmVcpu } from './x86/vcpu.ts';
+
+/** KVM for x86-64 guests. Opens nothing before it is used. */
+export function createKvmX86Hypervisor(options: KvmHypervisorOptions = {}): X86KvmHypervisor {
+  return new X86KvmHypervisor(options);
+}
+
+/**
+ * KVM for guests of the host's architecture.
+ *
+ * @throws HypervisorUnavailableError on a processor whose KVM this package does not know
+ */
+export function createKvmHypervisor(options: KvmHypervisorOptions = {}): X86KvmHypervisor {
+  switch (hostArch()) {
+    case 'x86_64':
+      return createKvmX86Hypervisor(options);
+    default:
+      throw new HypervisorUnavailableError(`there is no KVM for ${process.arch} here`);
+  }
+}
