@@ -47,6 +47,9 @@ const NONE = 0;
 const MMIO = 1;
 const IO = 2;
 
+/** In place of bits 63:32 of an MMIO exit's address, which KVM only writes: the exit has been taken. */
+const TAKEN = 0xffff_ffff;
+
 /**
  * Turns `kvm_run` into exits, in objects that are used again. One exit of KVM may be several accesses: string I/O
  * (`count`), and MMIO whose width is no power of two because the instruction's operand crosses a page. They are told one
@@ -92,6 +95,7 @@ export class KvmExits {
   /** Whether KVM_RUN came back with an exit that {@link take} has not taken yet. */
   get waiting(): boolean {
     const reason = this.run.getUint32(RUN_EXIT_REASON, true);
+    if (reason === KVM_EXIT.MMIO) return this.run.getUint32(RUN_MMIO_PHYS_ADDR + 4, true) !== TAKEN;
     return reason !== KVM_EXIT.INTR && reason !== KVM_EXIT.UNKNOWN;
   }
 
@@ -99,10 +103,11 @@ export class KvmExits {
   take(): VcpuExit | undefined {
     const { run } = this;
     const reason = run.getUint32(RUN_EXIT_REASON, true);
-    // Taken: KVM only writes this field.
-    run.setUint32(RUN_EXIT_REASON, KVM_EXIT.INTR, true);
     this.#access = NONE;
     const exit = this.#decode(reason);
+    // KVM of arm64 completes an MMIO access only while the reason says that there is one.
+    if (reason === KVM_EXIT.MMIO) run.setUint32(RUN_MMIO_PHYS_ADDR + 4, TAKEN, true);
+    else run.setUint32(RUN_EXIT_REASON, KVM_EXIT.INTR, true);
     this.#open = this.#access !== NONE;
     return exit;
   }

@@ -250,16 +250,12 @@ export class X86Assembler extends ByteAssembler {
 
   /** REP OUTS: RCX values from [RSI] to port DX. */
   repOuts(width: PortWidth): this {
-    return this.byte(0xf3)
-      .#operand(width)
-      .byte(width === 1 ? 0x6e : 0x6f);
+    return this.#operand(width).byte(0xf3, width === 1 ? 0x6e : 0x6f);
   }
 
   /** REP INS: RCX values from port DX to [RDI]. */
   repIns(width: PortWidth): this {
-    return this.byte(0xf3)
-      .#operand(width)
-      .byte(width === 1 ? 0x6c : 0x6d);
+    return this.#operand(width).byte(0xf3, width === 1 ? 0x6c : 0x6d);
   }
 
   // System
