@@ -3,12 +3,9 @@ import type { CpuidTable } from './cpuid-table.ts';
 /** A register of CPUID's answer. */
 export type CpuidRegister = 'eax' | 'ebx' | 'ecx' | 'edx';
 
-/** Where a feature is told: leaf, subleaf, register, bit. */
-export type FeatureBit = readonly [leaf: number, index: number, register: CpuidRegister, bit: number];
-
 /**
  * Features that the policy knows by name (Intel SDM Vol. 2, CPUID; AMD APM Vol. 3, appendix E). Names are Intel's, AMD's for
- * what only AMD has.
+ * what only AMD has. Each is told by leaf, subleaf, register and bit.
  */
 export const FEATURES = {
   FPU: [1, 0, 'edx', 0],
@@ -108,7 +105,7 @@ export const FEATURES = {
   PDPE1GB: [0x8000_0001, 0, 'edx', 26],
   RDTSCP: [0x8000_0001, 0, 'edx', 27],
   LM: [0x8000_0001, 0, 'edx', 29],
-} as const satisfies Readonly<Record<string, FeatureBit>>;
+} as const;
 
 export type Feature = keyof typeof FEATURES;
 
@@ -192,6 +189,7 @@ export function has(table: CpuidTable, feature: Feature): boolean {
   return (((table.find(leaf, index)?.[register] ?? 0) >>> bit) & 1) === 1;
 }
 
+/** Where there is no such leaf the feature stays off. */
 export function setFeature(table: CpuidTable, feature: Feature, on: boolean): void {
   const [leaf, index, register, bit] = FEATURES[feature];
   const entry = table.find(leaf, index);
@@ -204,31 +202,36 @@ export function setFeature(table: CpuidTable, feature: Feature, on: boolean): vo
  * components whose features are not there, until nothing changes.
  */
 export function makeConsistent(table: CpuidTable): void {
-  let before;
-  do {
-    before = table.fingerprint();
+  for (let changed = true; changed;) {
+    changed = false;
+    const drop = (feature: Feature): void => {
+      changed ||= has(table, feature);
+      setFeature(table, feature, false);
+    };
     for (const [feature, needed] of DEPENDENCIES) {
-      if (needed.some((other) => !has(table, other))) setFeature(table, feature, false);
+      if (needed.some((other) => !has(table, other))) drop(feature);
     }
     const components = table.find(0xd, 0)?.eax ?? 0;
     for (const [feature, bits] of STATE_COMPONENTS) {
-      if (bits.some((bit) => ((components >>> bit) & 1) === 0)) setFeature(table, feature, false);
+      if (bits.some((bit) => ((components >>> bit) & 1) === 0)) drop(feature);
     }
-    dropStateComponents(table);
-  } while (table.fingerprint() !== before);
+    if (dropStateComponents(table)) changed = true;
+  }
 }
 
 const XSAVE_HEADER_END = 576;
 const MAX_COMPONENT = 63;
 
-/** Leaf 0xD (Intel SDM Vol. 1 §13.2): only what features use, and the size of what is left. */
-function dropStateComponents(table: CpuidTable): void {
-  if (!has(table, 'XSAVE')) {
-    table.remove((entry) => entry.function === 0xd);
-    return;
-  }
+/**
+ * Leaf 0xD (Intel SDM Vol. 1 §13.2): only what features use, and the size of what is left.
+ *
+ * @returns whether a component went that features may need
+ */
+function dropStateComponents(table: CpuidTable): boolean {
+  if (!has(table, 'XSAVE')) table.remove((entry) => entry.function === 0xd);
   const main = table.find(0xd, 0);
-  if (main === undefined) return;
+  if (main === undefined) return false;
+  const before = main.eax;
   for (const [feature, bits] of STATE_COMPONENTS) {
     if (has(table, feature)) continue;
     for (const bit of bits) if (bit >= 2) main.eax = (main.eax & ~(1 << bit)) >>> 0;
@@ -248,4 +251,5 @@ function dropStateComponents(table: CpuidTable): void {
   }
   main.ecx = size;
   main.ebx = Math.min(main.ebx, size);
+  return main.eax !== before;
 }

@@ -40,11 +40,6 @@ export class CpuidTable {
       .map((entry) => ({ ...entry }))
       .sort((a, b) => a.function - b.function || a.index - b.index);
   }
-
-  /** Equal for equal contents. */
-  fingerprint(): string {
-    return JSON.stringify(this.entries());
-  }
 }
 
 function keyOf(leaf: number, index: number): string {
