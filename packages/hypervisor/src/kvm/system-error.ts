@@ -4,13 +4,16 @@ import { HypervisorError } from '../errors.ts';
 export const ERRNO = { EPERM: 1, EINTR: 4, EAGAIN: 11, ECANCELED: 125 } as const;
 
 /** What the addon throws for a failed system call. */
-export interface SystemError extends Error {
+export interface SystemError {
   /** 'EPERM' */
   readonly code: string;
+  readonly message: string;
 }
 
+/** By its shape: an addon's errors may come from another realm than this module, as in a test runner. */
 export function isSystemError(error: unknown): error is SystemError {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code);
+  if (typeof error !== 'object' || error === null || !('code' in error)) return false;
+  return typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code);
 }
 
 /**

@@ -3,6 +3,7 @@ import { decodeState, encodeState, invalid, stateObject } from '../../state-code
 import { checkUnsigned } from '../../validate.ts';
 import type { GsiRoute, MsiMessage, X86IrqChip, X86IrqChipState } from '../../x86.ts';
 import type { IoctlArgument } from '../native.ts';
+import { isSystemError } from '../system-error.ts';
 import { KVM_IRQ_LINE, KVM_SET_GSI_ROUTING, KVM_SIGNAL_MSI } from '../uapi.ts';
 import { checkGsi, checkMessage, decodeRoutes, encodeRoutes } from './routes.ts';
 import {
@@ -84,7 +85,7 @@ export class X86KvmIrqChip implements X86IrqChip {
       return this.#vm.ioctl('KVM_SIGNAL_MSI', KVM_SIGNAL_MSI, this.#msi, REFUSED) > 0;
     } catch (error) {
       // KVM answers -1, which is EPERM, when no local APIC is meant.
-      if (error instanceof HypervisorError && causeCode(error) === 'EPERM') return false;
+      if (error instanceof HypervisorError && isSystemError(error.cause) && error.cause.code === 'EPERM') return false;
       throw error;
     }
   }
@@ -163,10 +164,6 @@ export class X86KvmIrqChip implements X86IrqChip {
       this.#vm.ioctl('KVM_SET_PIT2', KVM_SET_PIT2, part(4 + chipBytes, PIT_STATE_SIZE), REFUSED);
     }
   }
-}
-
-function causeCode(error: Error): unknown {
-  return error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined;
 }
 
 /** @throws HypervisorError `INVALID_ARGUMENT` for a number of IOAPIC inputs that there cannot be. */

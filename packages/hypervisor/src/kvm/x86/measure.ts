@@ -7,7 +7,7 @@ const CODE = 0x1000;
 const MEMORY = 0x4000;
 
 /** mov ecx, {@link ITERATIONS}; 1: dec ecx; jnz 1b; hlt */
-const ITERATIONS = 2000;
+const ITERATIONS = 1000;
 const PROGRAM = [0xb9, ITERATIONS & 0xff, ITERATIONS >> 8, 0, 0, 0x49, 0x75, 0xfd, 0xf4];
 const INSTRUCTIONS = 2 * ITERATIONS;
 
