@@ -8,14 +8,17 @@ export type VcpuEnd =
   | { readonly kind: 'reset' }
   | { readonly kind: 'failed'; readonly message: string };
 
+/** What of a machine exits concern. */
+export type ExitTargets = Pick<Machine, 'mmio' | 'ports' | 'onPower' | 'endOfInterrupt'>;
+
 /** Answers the exits of all vCPUs, on the thread that owns the machine. */
 export class EventLoop {
   readonly exits: ExitCounter = new ExitCounter();
-  readonly #machine: Machine;
+  readonly #machine: ExitTargets;
   readonly #onEnd: (end: VcpuEnd) => void;
   #ended = false;
 
-  constructor(machine: Machine, onEnd: (end: VcpuEnd) => void) {
+  constructor(machine: ExitTargets, onEnd: (end: VcpuEnd) => void) {
     this.#machine = machine;
     this.#onEnd = onEnd;
     machine.onPower = (request) => this.#end({ kind: request });

@@ -1,5 +1,5 @@
 import type { Aarch64Hypervisor, ProbeResult, X86Hypervisor } from '@vmm/hypervisor';
-import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
+import type { KvmDiagnosis } from '@vmm/hypervisor/kvm';
 import { type ConfigLimits, MAX_CPUS, type VmmConfig } from './config.ts';
 import { VmmError } from './errors.ts';
 import { kernelArchitecture } from './kernel-architecture.ts';
@@ -17,13 +17,13 @@ export interface KvmOfHost {
   readonly arch: Architecture | undefined;
   /** Whether it can run stock guests: there, accessible, backed by hardware. */
   probe(): Promise<ProbeResult>;
-  create(): AnyHypervisor;
+  create(): Promise<AnyHypervisor>;
 }
 
 /** What {@link selectHypervisor} chooses from. */
 export interface Hypervisors {
   readonly kvm: KvmOfHost;
-  readonly wasm: () => AnyHypervisor;
+  readonly wasm: () => Promise<AnyHypervisor>;
 }
 
 /** A hypervisor, and what was to be said of the choice. */
@@ -50,11 +50,11 @@ export async function selectHypervisor(request: Request, hypervisors: Hypervisor
     request.arch ?? (request.kernel === undefined ? undefined : kernelArchitecture(request.kernel));
   switch (request.hypervisor ?? 'auto') {
     case 'kvm':
-      return checked(kvmFor(arch, hypervisors.kvm));
+      return kvmFor(arch, hypervisors.kvm);
     case 'wasm':
       if (arch === 'x86_64')
         throw unavailable('wasm: the software hypervisor runs aarch64 guests only', X86_REMEDY);
-      return checked(hypervisors.wasm());
+      return checked(await hypervisors.wasm());
     case 'auto':
       return automatic(arch, hypervisors);
   }
@@ -63,38 +63,47 @@ export async function selectHypervisor(request: Request, hypervisors: Hypervisor
 const X86_REMEDY = 'Take KVM on an x86-64 machine for x86_64 guests';
 
 async function automatic(arch: Architecture | undefined, { kvm, wasm }: Hypervisors): Promise<Selection> {
-  let reason: string;
-  if (arch !== undefined && kvm.arch !== arch) {
-    reason = `KVM runs ${kvm.arch ?? 'no'} guests on this machine`;
-  } else {
-    const probe = await kvm.probe();
-    if (probe.available) return { ...(await checked(kvm.create())), notice: 'hypervisor: KVM' };
-    if (arch === 'x86_64') throw unavailable(`x86_64 guests need KVM: ${probe.reason}`, probe.remedy);
-    reason = probe.reason;
-  }
-  if (arch === 'x86_64') throw unavailable(`x86_64 guests need KVM: ${reason}`, X86_REMEDY);
+  const { reason, remedy } = await withoutKvm(arch, kvm);
+  if (reason === undefined) return { ...selected(await kvm.create()), notice: 'hypervisor: KVM' };
+  if (arch === 'x86_64') throw unavailable(`x86_64 guests need KVM: ${reason}`, remedy);
   return {
-    ...(await checked(wasm())),
+    ...(await checked(await wasm())),
     notice: `hypervisor: software, for aarch64 guests; not KVM: ${reason}`,
   };
 }
 
-function kvmFor(arch: Architecture | undefined, kvm: KvmOfHost): AnyHypervisor {
+/** Why guests of this architecture cannot have KVM, if so. */
+async function withoutKvm(
+  arch: Architecture | undefined,
+  kvm: KvmOfHost,
+): Promise<{ readonly reason?: string; readonly remedy: string }> {
+  if (arch !== undefined && kvm.arch !== arch) {
+    return { reason: `KVM runs ${kvm.arch ?? 'no'} guests on this machine`, remedy: X86_REMEDY };
+  }
+  const probe = await kvm.probe();
+  return probe.available ? { remedy: '' } : probe;
+}
+
+/** KVM that is asked for by name is taken unseen: creating a VM tells what is wrong. */
+async function kvmFor(arch: Architecture | undefined, kvm: KvmOfHost): Promise<Selection> {
   if (arch !== undefined && kvm.arch !== undefined && arch !== kvm.arch) {
     const remedy = arch === 'aarch64' ? 'Take --hypervisor wasm for aarch64 guests' : X86_REMEDY;
     throw unavailable(`kvm: this machine's KVM runs ${kvm.arch} guests, not ${arch} ones`, remedy);
   }
-  return kvm.create();
+  return selected(await kvm.create());
 }
 
-/** A hypervisor of the caller's choosing, once it says that it can run. */
-export async function checked(hypervisor: AnyHypervisor): Promise<Selection> {
+/** A hypervisor, once it says that it can run. @throws VmmError `HYPERVISOR_UNAVAILABLE` */
+async function checked(hypervisor: AnyHypervisor): Promise<Selection> {
   const probe = await hypervisor.probe();
   if (!probe.available) throw unavailable(`${hypervisor.name}: ${probe.reason}`, probe.remedy);
-  return {
-    hypervisor,
-    limits: { maxCpus: Math.min(hypervisor.maxVcpus, MAX_CPUS), maxMemory: hypervisor.maxMemory },
-  };
+  return selected(hypervisor);
+}
+
+/** A hypervisor of the caller's choosing. */
+export function selected(hypervisor: AnyHypervisor): Selection {
+  const { maxVcpus, maxMemory } = hypervisor;
+  return { hypervisor, limits: { maxCpus: Math.min(maxVcpus, MAX_CPUS), maxMemory } };
 }
 
 function unavailable(reason: string, remedy: string): VmmError {
@@ -105,18 +114,38 @@ function unavailable(reason: string, remedy: string): VmmError {
 export function hostHypervisors(debug: (message: string) => void): Hypervisors {
   return {
     kvm: {
-      arch: undefined,
-      probe: () => Promise.resolve({ available: false, reason: 'not built in', remedy: 'wait' }),
-      create: () => {
-        throw unavailable('kvm: not built in', 'wait');
+      arch: hostArchitecture(),
+      probe: async () => {
+        const { diagnoseKvm } = await import('@vmm/hypervisor/kvm');
+        return stockGuests(await diagnoseKvm());
+      },
+      create: async () => {
+        const { createKvmHypervisor } = await import('@vmm/hypervisor/kvm');
+        return createKvmHypervisor();
       },
     },
-    wasm: () =>
-      createWasmHypervisor({
+    wasm: async () => {
+      const { createWasmHypervisor } = await import('@vmm/hypervisor/wasm');
+      return createWasmHypervisor({
         onUndefined: (vcpu, { instruction, firstPc }) =>
           debug(
             `vCPU ${vcpu}: undefined instruction 0x${instruction.toString(16).padStart(8, '0')} at 0x${firstPc.toString(16)}`,
           ),
-      }),
+      });
+    },
   };
+}
+
+function hostArchitecture(): Architecture | undefined {
+  if (process.platform !== 'linux') return undefined;
+  return process.arch === 'x64' ? 'x86_64' : process.arch === 'arm64' ? 'aarch64' : undefined;
+}
+
+/** Whether KVM can run stock guests, as its diagnosis has it: the first failure is the reason why not. */
+export function stockGuests({ available, hardwareBacked, findings }: KvmDiagnosis): ProbeResult {
+  if (available && hardwareBacked) return { available: true, details: {} };
+  for (const finding of findings) {
+    if (!finding.ok) return { available: false, reason: finding.detail, remedy: finding.remedy };
+  }
+  return { available: false, reason: 'KVM cannot run guests here', remedy: 'See reference-vmm doctor' };
 }

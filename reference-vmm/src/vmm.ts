@@ -5,7 +5,7 @@ import { type CommandStreams, DeviceManager, GuestConsole, virtioDeviceCount } f
 import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
 import type { ExitStatistics } from './exit-statistics.ts';
-import { type AnyHypervisor, checked, hostHypervisors, selectHypervisor } from './hypervisors.ts';
+import { type AnyHypervisor, hostHypervisors, selectHypervisor, selected } from './hypervisors.ts';
 import type { Architecture, Machine } from './machine/machine.ts';
 import { createMachine } from './machine/platform.ts';
 import { RuntimeDirectory } from './runtime-directory.ts';
@@ -102,7 +102,7 @@ export class Vmm implements AsyncDisposable {
     const progress = host.progress ?? (() => undefined);
     const { hypervisor, limits, notice } = await (host.hypervisor === undefined
       ? selectHypervisor(config, hostHypervisors(debug))
-      : checked(host.hypervisor));
+      : selected(host.hypervisor));
     validateConfig(config, limits);
     const directory = RuntimeDirectory.claim(config.name);
     let machine: Machine | undefined;
