@@ -3,17 +3,7 @@
   "targets": [
     {
       "target_name": "vmm_kvm",
-      "sources": [
-        "native/errors.cc",
-        "native/requests.cc",
-        "native/environment.cc",
-        "native/handle.cc",
-        "native/memory.cc",
-        "native/events.cc",
-        "native/vcpu.cc",
-        "native/vm.cc",
-        "native/module.cc"
-      ],
+      "sources": ["native/addon.cc"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL"],
       "cflags_cc": [
         # Node's own headers and node-addon-api do not pass these warnings.
@@ -36,7 +26,7 @@
       "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,-z,relro"],
       "conditions": [
         ["sanitize != ''", {
-          "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g", "-O1"],
+          "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g1", "-O1"],
           "ldflags": ["-fsanitize=<(sanitize)"]
         }]
       ]

@@ -2,9 +2,17 @@
 // this package's, `--sanitize address` for tests, `--optional`: where it cannot be built say so and succeed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
-import { constants } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -89,9 +97,8 @@ function findHeaders() {
 
 function compile(nodedir) {
   // A folder for each build: node-gyp knows only one, and node-gyp-build would load what it finds there.
-  const work = join(root, 'build', [arch, sanitize].filter(Boolean).join('-'));
-  rmSync(work, { recursive: true, force: true });
-  mkdirSync(work, { recursive: true });
+  mkdirSync(join(root, 'build'), { recursive: true });
+  const work = mkdtempSync(join(root, 'build', `${arch}-`));
   for (const name of ['binding.gyp', 'package.json', 'native'])
     cpSync(join(root, name), join(work, name), { recursive: true });
   const prebuildify = join(dirname(require.resolve('prebuildify/package.json')), 'bin.js');
@@ -123,6 +130,5 @@ function compile(nodedir) {
   rmSync(work, { recursive: true, force: true });
   if (result.status === 0) return true;
   process.stderr.write(`${result.stdout}${result.stderr}${result.error?.message ?? ''}`);
-  if (result.signal) process.stderr.write(`prebuildify: signal ${constants.signals[result.signal]}\n`);
   return false;
 }

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -66,5 +66,20 @@ async function buildEngine() {
   console.log(`${output}: ${statSync(join(root, output)).size} bytes`);
 }
 
-if (!flags.has('--engine')) buildTypeScript();
-await buildEngine();
+/** Compiles the KVM addon, or says why this machine cannot. */
+function buildNative() {
+  const script = join(root, 'scripts/build-native.mjs');
+  const child = spawn(process.execPath, [script, '--optional'], { stdio: 'inherit' });
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => (code === 0 ? resolve() : reject(new Error('The KVM addon did not build'))));
+  });
+}
+
+if (flags.has('--engine')) {
+  await buildEngine();
+} else {
+  const native = buildNative();
+  buildTypeScript();
+  await Promise.all([native, buildEngine()]);
+}

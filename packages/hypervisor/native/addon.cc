@@ -1,0 +1,10 @@
+// All of the addon as one translation unit: the headers of Node-API take several times as long to compile as its code.
+#include "errors.cc"
+#include "environment.cc"
+#include "requests.cc"
+#include "handle.cc"
+#include "memory.cc"
+#include "events.cc"
+#include "vcpu.cc"
+#include "vm.cc"
+#include "module.cc"
