@@ -120,6 +120,8 @@ const TEST_TOOLS = {
   python3: '/usr/bin/python3',
   'qemu-user-static': '/usr/bin/qemu-aarch64-static',
   'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
+  'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
+  'g++-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-g++',
   'gcc-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-gcc',
   'binutils-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-objdump',
   'libc6-dev-arm64-cross': '/usr/aarch64-linux-gnu/include/stdio.h',
@@ -132,16 +134,28 @@ const TEST_TOOLS = {
 
 /** Installs the Debian packages that tests need; without root it says what to install and ends. */
 export function testTools() {
-  const missing = Object.entries(TEST_TOOLS)
+  installPackages('the tests', TEST_TOOLS);
+}
+
+/**
+ * Installs those Debian packages whose file is missing.
+ *
+ * @param {string} purpose
+ * @param {Readonly<Record<string, string>>} packages a file of each
+ */
+export function installPackages(purpose, packages) {
+  const missing = Object.entries(packages)
     .filter(([, file]) => !existsSync(file))
     .map(([name]) => name);
   if (missing.length === 0) return;
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   if (process.getuid?.() !== 0)
-    fail(`The tests need Debian packages that are missing here. Install them with:\n  sudo ${command}`);
+    fail(`For ${purpose}, Debian packages are missing here. Install them with:\n  sudo ${command}`);
   if (!existsSync('/usr/bin/apt-get'))
-    fail(`The tests need these Debian packages, and there is no apt-get here: ${missing.join(' ')}`);
-  process.stderr.write(`installing for the tests: ${missing.join(' ')}\n`);
+    fail(
+      `For ${purpose}, these Debian packages are needed, and there is no apt-get here: ${missing.join(' ')}`,
+    );
+  process.stderr.write(`installing for ${purpose}: ${missing.join(' ')}\n`);
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-q'], { env });
   run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], { env });

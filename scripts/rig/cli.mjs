@@ -1,7 +1,7 @@
 // `npm run rig -- [options] -- COMMAND…`: runs a command with the built repository in an emulated machine with KVM.
 import { parseArgs } from 'node:util';
-import { build } from '../setup.mjs';
-import { EXIT_RIG, RigError, startInRig, waitFor } from './index.mjs';
+import { build, installPackages } from '../setup.mjs';
+import { EXIT_RIG, RIG_TOOLS, RigError, startInRig, waitFor } from './index.mjs';
 
 const HELP = `Usage: npm run rig -- [--arch x86_64|arm64] [options] -- COMMAND [ARGUMENT…]
 
@@ -92,6 +92,7 @@ async function main() {
     process.stdout.write(HELP);
     return 0;
   }
+  installPackages('the rig', RIG_TOOLS[chosen.arch]);
   if (chosen.build) build();
   const started = performance.now();
   const progress = (/** @type {string} */ message) => void process.stderr.write(`rig: ${message}\n`);

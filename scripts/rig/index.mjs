@@ -1,17 +1,26 @@
 // The rig as a library: `runInRig` runs one command, `openRig` many in one boot.
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { baseImage } from './base-image.mjs';
 import { RigError, temporary } from './images.mjs';
 import { startMachine } from './machine.mjs';
-import { repositoryImage } from './repository-image.mjs';
+import { buildAddon, repositoryImage } from './repository-image.mjs';
 import { guestImage, qemuImage } from './optional-images.mjs';
 import { runImage } from './run-image.mjs';
 import { newToken } from './streams.mjs';
 
 export { RigError };
+
+/** Debian packages that the rig uses, by a file that shows that each is installed. */
+export const RIG_TOOLS = {
+  x86_64: { 'qemu-system-x86': '/usr/bin/qemu-system-x86_64', e2fsprogs: '/sbin/mke2fs' },
+  arm64: {
+    'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
+    'g++-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-g++',
+    e2fsprogs: '/sbin/mke2fs',
+  },
+};
 
 /** @typedef {import('./base-image.mjs').Arch} Arch */
 
@@ -47,11 +56,11 @@ export async function startInRig(options) {
   const progress = options.progress ?? (() => undefined);
   const { arch, cpus = 1, memory = 2048, gic = 3, retries = 1 } = options;
   const base = await baseImage(arch, progress);
-  const guest = await guestImage(arch);
+  buildAddon(arch);
   const images = [
     { file: base.image, mount: '/' },
     { file: await repositoryImage(), mount: '/work' },
-    ...(guest === undefined ? [] : [{ file: guest, mount: '/root/.cache/reference-vmm' }]),
+    { file: await guestImage(arch, progress), mount: '/root/.cache/reference-vmm' },
     ...(options.qemu ? [{ file: await qemuImage(arch, progress), mount: '/opt/qemu' }] : []),
   ];
   for (let attempt = 0; ; attempt++) {

@@ -1,31 +1,27 @@
 // Images that a run may have beside the system and the repository.
-import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { debianArchitecture } from './base-image.mjs';
-import { RigError, cacheDirectory, cached, makeImage, place, temporary } from './images.mjs';
+import { basename, dirname, join } from 'node:path';
+import { ROOT } from '../setup.mjs';
+import { RigError, cached, makeImage, place, temporary } from './images.mjs';
 
 /** @typedef {import('./base-image.mjs').Arch} Arch */
 
 const KEEP = 7 * 24 * 3600_000;
 
 /**
- * The built-in guest of reference-vmm from the host's cache, so that it needs no network inside.
+ * The built-in guest of reference-vmm, so that it needs no network inside.
  *
  * @param {Arch} arch
+ * @param {(message: string) => void} progress
  */
-export async function guestImage(arch) {
-  const cache = dirname(cacheDirectory());
-  const prefix = `guest-${debianArchitecture(arch)}-`;
-  const newest = (existsSync(cache) ? readdirSync(cache) : [])
-    .filter((name) => name.startsWith(prefix) && existsSync(join(cache, name, 'manifest.json')))
-    .map((name) => ({ name, time: statSync(join(cache, name)).mtimeMs }))
-    .sort((left, right) => right.time - left.time)[0];
-  if (newest === undefined) return undefined;
-  return cached(`guest-${arch}`, newest.name.slice(prefix.length), KEEP, (image) => {
+export async function guestImage(arch, progress) {
+  const { prepareGuest } = await import(join(ROOT, 'reference-vmm/dist/guest/guest.js'));
+  const { kernel } = await prepareGuest(progress, arch === 'x86_64' ? 'x86_64' : 'aarch64');
+  const directory = dirname(kernel);
+  const name = basename(directory);
+  return cached(`guest-${arch}`, name.slice(name.lastIndexOf('-') + 1), KEEP, (image) => {
     const work = temporary(dirname(image), 'tree-');
     try {
-      mkdirSync(work.path, { recursive: true });
-      place(join(cache, newest.name), join(work.path, newest.name));
+      place(directory, join(work.path, name));
       makeImage(work.path, image);
     } finally {
       work.remove();

@@ -1,5 +1,6 @@
 // The built repository as the rig sees it at /work: packages' dist, prebuilds and sources, and a flat
 // node_modules of what they need at run time.
+import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -8,6 +9,7 @@ import {
   realpathSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
@@ -16,7 +18,7 @@ import { RigError, cached, digest, makeImage, place, temporary } from './images.
 
 /** A build gives a new image; who started a run with the old one has opened it long before. */
 const KEEP = 3600_000;
-const FORMAT = 1;
+const FORMAT = 2;
 const FOLDER_PARTS = ['package.json', 'dist', 'src', 'prebuilds', 'bench', 'test', 'examples'];
 /** Types and maps are not read at run time; the oracles of the tests are large and stay outside. */
 const SKIP = /\.(d\.ts|map|tsbuildinfo)$|^(node_modules|__snapshots__|\.turbo)$/;
@@ -73,6 +75,14 @@ function list(path, lines) {
   for (const name of readdirSync(path)) if (!SKIP.test(name)) list(join(path, name), lines);
 }
 
+/** Builds the KVM addon for an architecture, if it changed. @param {import('./base-image.mjs').Arch} arch */
+export function buildAddon(arch) {
+  const script = join(ROOT, 'packages/hypervisor/scripts/build-native.mjs');
+  const args = [script, '--arch', arch === 'x86_64' ? 'x64' : 'arm64'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  if (status !== 0) throw new RigError(`the KVM addon for ${arch} did not build:\n${stdout}${stderr}`);
+}
+
 /**
  * The image of the repository as it is now.
  *
@@ -102,6 +112,8 @@ export function repositoryImage() {
       for (const [name, folder] of dependencies) place(folder, join(modules, name), { skip });
       for (const part of ['package.json', 'scripts'])
         place(join(ROOT, part), join(work.path, part), { skip });
+      const command = '#!/bin/sh\nexec node /work/reference-vmm/dist/cli/main.js "$@"\n';
+      writeFileSync(join(modules, '.bin/reference-vmm'), command, { mode: 0o755 });
       makeImage(work.path, image);
     } finally {
       work.remove();

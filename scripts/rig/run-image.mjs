@@ -1,5 +1,5 @@
 // The image of one run: second stage of the rig's first process, its settings, the command, files to see inside.
-import { copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RigError, makeImage } from './images.mjs';
