@@ -8,6 +8,38 @@ import {
   KVM_MAX_CPUID_ENTRIES,
 } from './uapi.ts';
 
+type Word = 'eax' | 'ebx' | 'ecx' | 'edx';
+
+/**
+ * What KVM derives from other registers whenever it is read (Intel SDM Vol. 2, CPUID): APIC, MONITOR and OSXSAVE, OSPKE,
+ * and the size of the XSAVE area.
+ */
+const DERIVED: readonly (readonly [leaf: number, word: Word, mask: number])[] = [
+  [1, 'ecx', (1 << 3) | (1 << 27)],
+  [1, 'edx', 1 << 9],
+  [7, 'ecx', 1 << 4],
+  [0xd, 'ebx', ~0],
+];
+
+/** Whether two tables are the same to a guest in the same state. */
+export function sameCpuid(first: readonly CpuidEntry[], second: readonly CpuidEntry[]): boolean {
+  if (first.length !== second.length) return false;
+  return first.every((entry, index) => {
+    const other = second[index]!;
+    const same = (word: Word): boolean => ((entry[word] ^ other[word]) & ~derived(entry.function, word)) === 0;
+    return (
+      entry.function === other.function &&
+      entry.index === other.index &&
+      entry.significantIndex === other.significantIndex &&
+      (['eax', 'ebx', 'ecx', 'edx'] as const).every(same)
+    );
+  });
+}
+
+function derived(leaf: number, word: Word): number {
+  return DERIVED.find((item) => item[0] === leaf && item[1] === word)?.[2] ?? 0;
+}
+
 /** A struct kvm_cpuid2 with room for as many entries as KVM knows. */
 export function emptyCpuid(): Uint8Array {
   const bytes = new Uint8Array(CPUID_HEADER_SIZE + KVM_MAX_CPUID_ENTRIES * CPUID_ENTRY_SIZE);

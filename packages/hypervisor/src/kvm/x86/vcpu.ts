@@ -9,7 +9,7 @@ import type { NativeVcpu } from '../native.ts';
 import { KVM_EXIT, KVM_GET_MP_STATE, KVM_SET_MP_STATE, RUN_EOI_VECTOR } from '../uapi.ts';
 import type { VcpuOwner } from '../vcpu.ts';
 import { KvmVcpu, wrongState } from '../vcpu.ts';
-import { decodeCpuid, emptyCpuid, encodeCpuid } from './cpuid.ts';
+import { decodeCpuid, emptyCpuid, encodeCpuid, sameCpuid } from './cpuid.ts';
 import type { MsrValue } from './msrs.ts';
 import { decodeMsrs, encodeMsrs, readMsrs, writeMsrs } from './msrs.ts';
 import { decodeSpecialRegisters, encodeSpecialRegisters, registerOffset } from './registers.ts';
@@ -299,15 +299,24 @@ export class X86KvmVcpu extends KvmVcpu implements X86Vcpu {
     try {
       this.#apply(parts);
     } catch (error) {
-      this.#apply(before);
+      this.#takeBack(before);
       throw error;
     }
     this.forgetExit();
   }
 
+  /** After a state of which KVM refused a part. */
+  #takeBack(parts: X86VcpuParts): void {
+    try {
+      this.#apply(parts);
+    } catch {
+      // What it refuses now it had itself; the caller learns of the first failure.
+    }
+  }
+
   /** In an order in which each part finds what it depends on: api.rst does not give one. */
   #apply(parts: X86VcpuParts): void {
-    this.ioctl('KVM_SET_CPUID2', KVM_SET_CPUID2, parts.cpuid, REFUSED);
+    this.#applyCpuid(parts.cpuid);
     this.ioctl('KVM_SET_SREGS', KVM_SET_SREGS, parts.sregs, REFUSED);
     this.ioctl('KVM_SET_REGS', KVM_SET_REGS, parts.regs, REFUSED);
     this.ioctl('KVM_SET_XCRS', KVM_SET_XCRS, parts.xcrs, REFUSED);
@@ -318,6 +327,12 @@ export class X86KvmVcpu extends KvmVcpu implements X86Vcpu {
     this.#applyMsrs(parts.msrs);
     this.ioctl('KVM_SET_MP_STATE', KVM_SET_MP_STATE, parts.mpState, REFUSED);
     this.ioctl('KVM_SET_VCPU_EVENTS', KVM_SET_VCPU_EVENTS, parts.events, REFUSED);
+  }
+
+  /** KVM refuses it for a vCPU that has run, some versions even when nothing changes. */
+  #applyCpuid(cpuid: Uint8Array): void {
+    if (sameCpuid(decodeCpuid(cpuid), decodeCpuid(this.#readCpuid()))) return;
+    this.ioctl('KVM_SET_CPUID2', KVM_SET_CPUID2, cpuid, REFUSED);
   }
 
   /** Only those that differ: some can be written with the value that they have, and with no other. */
