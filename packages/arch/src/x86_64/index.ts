@@ -7,3 +7,4 @@ export * from './kernel-format.ts';
 export * from './layout.ts';
 export * from './loader.ts';
 export * from './mp-table.ts';
+export * from './reset-vector.ts';

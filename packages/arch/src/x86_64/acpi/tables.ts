@@ -1,6 +1,7 @@
 import type { GuestMemory } from '@vmm/vm-memory';
 import { ArchError } from '../../errors.ts';
 import { ACPI_TABLES } from '../layout.ts';
+import { RESET_VECTOR } from '../reset-vector.ts';
 import { PCI_BUS_CONFIG_SIZE, checkAcpiConfig } from './config.ts';
 import type { AcpiConfig } from './config.ts';
 import { buildDsdt } from './dsdt.ts';
@@ -30,7 +31,7 @@ export interface AcpiTables {
 
 /**
  * The ACPI tables of a machine: RSDP, DSDT, FADT, MADT, MCFG where there is PCI, and XSDT, from the start of
- * {@link ACPI_TABLES} on.
+ * {@link ACPI_TABLES} to the {@link RESET_VECTOR} at most.
  *
  * @throws ArchError `INVALID_ARGUMENT` for a machine that cannot be, or whose tables do not fit
  */
@@ -53,11 +54,10 @@ export function buildAcpiTables(config: AcpiConfig): AcpiTables {
     ...(config.pci === undefined ? [] : [place('MCFG', mcfg(config.pci))]),
   ];
   const xsdt = place('XSDT', buildXsdt(described));
-  const most = ACPI_TABLES.guestAddress + ACPI_TABLES.size;
-  if (end > most) {
+  if (end > RESET_VECTOR) {
     throw new ArchError(
       'INVALID_ARGUMENT',
-      `ACPI tables of ${end - rsdp} bytes: there is room for ${ACPI_TABLES.size}`,
+      `ACPI tables of ${end - rsdp} bytes: there is room for ${RESET_VECTOR - rsdp}`,
     );
   }
   return { rsdp, tables: [{ signature: 'RSDP', guestAddress: rsdp, bytes: buildRsdp(xsdt) }, ...tables] };
