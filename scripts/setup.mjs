@@ -123,6 +123,7 @@ const TEST_TOOLS = {
   'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
   'g++-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-g++',
   'gcc-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-gcc',
+  binutils: '/usr/bin/objdump',
   'binutils-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-objdump',
   'libc6-dev-arm64-cross': '/usr/aarch64-linux-gnu/include/stdio.h',
   'device-tree-compiler': '/usr/bin/dtc',
