@@ -74,11 +74,7 @@ export class CoalescedWrites {
   add(bus: Bus, address: number, length: number, onWrite: WriteListener, taken = true): Disposable {
     checkRange('coalesced writes', address, length, 1);
     for (const other of this.#ranges) {
-      if (
-        other.bus === bus &&
-        address < other.address + other.length &&
-        other.address < address + length
-      ) {
+      if (other.bus === bus && address < other.address + other.length && other.address < address + length) {
         throw new HypervisorError(
           'OVERLAP',
           `writes from ${hex(other.address)} to ${hex(other.address + other.length - 1)} are coalesced already`,

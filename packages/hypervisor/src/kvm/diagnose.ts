@@ -21,13 +21,7 @@ export const EMULATED_NANOSECONDS = 100;
 
 /** What is looked at, in this order; what cannot be looked at after a failure is left out. */
 export type KvmCheck =
-  | 'platform'
-  | 'addon'
-  | 'device'
-  | 'permission'
-  | 'apiVersion'
-  | 'capabilities'
-  | 'execution';
+  'platform' | 'addon' | 'device' | 'permission' | 'apiVersion' | 'capabilities' | 'execution';
 
 /** What one check found; a failure comes with what to do about it. */
 export type KvmFinding =
@@ -140,7 +134,11 @@ class Diagnosis {
     const arch = this.#arch;
     const simulated = this.#options.native !== undefined;
     if (!simulated && process.platform !== 'linux') {
-      this.#failed('platform', `this is ${process.platform}`, 'use the software hypervisor; KVM is part of Linux');
+      this.#failed(
+        'platform',
+        `this is ${process.platform}`,
+        'use the software hypervisor; KVM is part of Linux',
+      );
       return undefined;
     }
     if (arch === undefined || (!simulated && arch !== hostArch())) {
@@ -206,7 +204,11 @@ class Diagnosis {
   #explainPermission(code: string): void {
     const access = deviceAccess(this.#device);
     if (access === undefined) {
-      this.#failed('permission', `${this.#device} cannot be opened: ${code}`, 'run as a user that may open it');
+      this.#failed(
+        'permission',
+        `${this.#device} cannot be opened: ${code}`,
+        'run as a user that may open it',
+      );
       return;
     }
     const { group, user, listed, active, groupMay } = access;

@@ -61,7 +61,8 @@ export class Events {
       }
     }
     const flags =
-      (match === undefined ? 0 : KVM_IOEVENTFD_FLAG_DATAMATCH) | (bus === 'port' ? KVM_IOEVENTFD_FLAG_PIO : 0);
+      (match === undefined ? 0 : KVM_IOEVENTFD_FLAG_DATAMATCH) |
+      (bus === 'port' ? KVM_IOEVENTFD_FLAG_PIO : 0);
     let event: NativeEvent;
     try {
       event = this.#native.createIoeventfd(address, length, flags, match ?? 0, 0);

@@ -103,7 +103,6 @@ export class KvmExits {
   take(): VcpuExit | undefined {
     const { run } = this;
     const reason = run.getUint32(RUN_EXIT_REASON, true);
-    this.#access = NONE;
     const exit = this.#decode(reason);
     // KVM of arm64 completes an MMIO access only while the reason says that there is one.
     if (reason === KVM_EXIT.MMIO) run.setUint32(RUN_MMIO_PHYS_ADDR + 4, TAKEN, true);
@@ -114,6 +113,7 @@ export class KvmExits {
 
   #decode(reason: number): VcpuExit | undefined {
     const { run } = this;
+    this.#access = NONE;
     switch (reason) {
       case KVM_EXIT.IO:
         return this.#beginIo();

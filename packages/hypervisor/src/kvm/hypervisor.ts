@@ -53,9 +53,7 @@ export abstract class KvmHypervisor<V extends KvmVcpu, M extends KvmVm<V>> imple
   protected abstract makeVm(context: KvmVmContext): M;
 
   /** Argument of KVM_CREATE_VM. */
-  protected vmType(_system: KvmSystem): number {
-    return 0;
-  }
+  protected abstract vmType(system: KvmSystem): number;
 
   /** Whether a VM can be made here. How fast it is: `diagnoseKvm()`. */
   async probe(): Promise<ProbeResult> {

@@ -147,7 +147,10 @@ export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
     }
     this.checkInterrupt(gsi, onResample !== undefined);
     if (onResample !== undefined && this.system.capability('IRQFD_RESAMPLE') === 0) {
-      throw new HypervisorError('UNSUPPORTED', 'this KVM has no resampled interrupts (KVM_CAP_IRQFD_RESAMPLE)');
+      throw new HypervisorError(
+        'UNSUPPORTED',
+        'this KVM has no resampled interrupts (KVM_CAP_IRQFD_RESAMPLE)',
+      );
     }
     return this.#events.createInterrupt(gsi, onResample);
   }

@@ -23,7 +23,9 @@ const assert = {
 };
 
 function show(value) {
-  const text = JSON.stringify(value, (_, item) => (typeof item === 'bigint' ? `0x${item.toString(16)}` : item));
+  const text = JSON.stringify(value, (_, item) =>
+    typeof item === 'bigint' ? `0x${item.toString(16)}` : item,
+  );
   return text === undefined ? String(value) : text.slice(0, 500);
 }
 

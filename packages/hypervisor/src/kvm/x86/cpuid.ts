@@ -26,7 +26,8 @@ export function sameCpuid(first: readonly CpuidEntry[], second: readonly CpuidEn
   if (first.length !== second.length) return false;
   return first.every((entry, index) => {
     const other = second[index]!;
-    const same = (word: Word): boolean => ((entry[word] ^ other[word]) & ~derived(entry.function, word)) === 0;
+    const same = (word: Word): boolean =>
+      ((entry[word] ^ other[word]) & ~derived(entry.function, word)) === 0;
     return (
       entry.function === other.function &&
       entry.index === other.index &&

@@ -36,6 +36,10 @@ export class X86KvmHypervisor extends KvmHypervisor<X86KvmVcpu, X86KvmVm> implem
     return new X86KvmVm(context);
   }
 
+  protected override vmType(): number {
+    return 0;
+  }
+
   async supportedCpuid(): Promise<readonly CpuidEntry[]> {
     const { system: kvm } = await this.open();
     const bytes = emptyCpuid();

@@ -85,7 +85,8 @@ export class X86KvmIrqChip implements X86IrqChip {
       return this.#vm.ioctl('KVM_SIGNAL_MSI', KVM_SIGNAL_MSI, this.#msi, REFUSED) > 0;
     } catch (error) {
       // KVM answers -1, which is EPERM, when no local APIC is meant.
-      if (error instanceof HypervisorError && isSystemError(error.cause) && error.cause.code === 'EPERM') return false;
+      if (error instanceof HypervisorError && isSystemError(error.cause) && error.cause.code === 'EPERM')
+        return false;
       throw error;
     }
   }

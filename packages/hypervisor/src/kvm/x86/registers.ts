@@ -60,7 +60,7 @@ export const X86_REGISTERS: readonly X86Register[] = [
 /** Where a general register is in struct kvm_regs. */
 export function registerOffset(name: X86Register): number {
   const index = X86_REGISTERS.indexOf(name);
-  if (index < 0) throw new HypervisorError('INVALID_ARGUMENT', `there is no register '${String(name)}'`);
+  if (index < 0) throw new HypervisorError('INVALID_ARGUMENT', `there is no register '${name}'`);
   return 8 * index;
 }
 

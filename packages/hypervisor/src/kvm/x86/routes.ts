@@ -42,10 +42,7 @@ export function checkMessage({ address, addressHigh, data }: MsiMessage): void {
  */
 export function encodeRoutes(routes: readonly GsiRoute[], mode: 'kernel' | 'split'): Uint8Array {
   if (routes.length > KVM_MAX_IRQ_ROUTES) {
-    throw new HypervisorError(
-      'INVALID_ARGUMENT',
-      `${routes.length} routes: KVM takes ${KVM_MAX_IRQ_ROUTES}`,
-    );
+    throw new HypervisorError('INVALID_ARGUMENT', `${routes.length} routes: KVM takes ${KVM_MAX_IRQ_ROUTES}`);
   }
   const bytes = new Uint8Array(IRQ_ROUTING_HEADER_SIZE + routes.length * IRQ_ROUTING_ENTRY_SIZE);
   const view = new DataView(bytes.buffer);

@@ -248,7 +248,7 @@ export class X86KvmVcpu extends KvmVcpu implements X86Vcpu {
     this.checkStill('the state of the processor can be changed');
     const value = MP_STATES.indexOf(name);
     if (value < 0) {
-      throw new HypervisorError('INVALID_ARGUMENT', `there is no processor state '${String(name)}'`);
+      throw new HypervisorError('INVALID_ARGUMENT', `there is no processor state '${name}'`);
     }
     const state = new DataView(new ArrayBuffer(4));
     state.setUint32(0, value, true);

@@ -60,7 +60,10 @@ export class X86KvmVm extends KvmVm<X86KvmVcpu> implements X86Vm<X86KvmVcpu> {
     options?: { readOnly?: boolean },
   ): GuestMemoryRegion {
     if (guestAddress < TSS_END && guestAddress + size > IDENTITY_MAP) {
-      throw new HypervisorError('OVERLAP', `KVM needs ${hex(IDENTITY_MAP)} to ${hex(TSS_END - 1)} for itself`);
+      throw new HypervisorError(
+        'OVERLAP',
+        `KVM needs ${hex(IDENTITY_MAP)} to ${hex(TSS_END - 1)} for itself`,
+      );
     }
     return super.mapMemory(guestAddress, size, options);
   }
@@ -100,13 +103,19 @@ export class X86KvmVm extends KvmVm<X86KvmVcpu> implements X86Vm<X86KvmVcpu> {
         break;
       case 'split':
         if (pit) {
-          throw new HypervisorError('INVALID_ARGUMENT', 'the PIT needs the interrupt controllers of the kernel');
+          throw new HypervisorError(
+            'INVALID_ARGUMENT',
+            'the PIT needs the interrupt controllers of the kernel',
+          );
         }
         checkInputs(inputs);
         this.#splitIrqChip(inputs);
         break;
       default:
-        throw new HypervisorError('INVALID_ARGUMENT', `mode '${String(mode)}' is neither 'kernel' nor 'split'`);
+        throw new HypervisorError(
+          'INVALID_ARGUMENT',
+          `mode '${String(mode)}' is neither 'kernel' nor 'split'`,
+        );
     }
     this.#irqChip = new X86KvmIrqChip(
       {
@@ -130,7 +139,10 @@ export class X86KvmVm extends KvmVm<X86KvmVcpu> implements X86Vm<X86KvmVcpu> {
   /** KVM_CAP_X2APIC_API is left alone: its 32-bit destinations matter for APIC IDs beyond 254 only. */
   #splitIrqChip(inputs: number): void {
     if (this.system.capability('SPLIT_IRQCHIP') === 0) {
-      throw new HypervisorError('UNSUPPORTED', 'this KVM has no split interrupt controller (KVM_CAP_SPLIT_IRQCHIP)');
+      throw new HypervisorError(
+        'UNSUPPORTED',
+        'this KVM has no split interrupt controller (KVM_CAP_SPLIT_IRQCHIP)',
+      );
     }
     const request = new DataView(new ArrayBuffer(ENABLE_CAP_SIZE));
     request.setUint32(0, KVM_CAP.SPLIT_IRQCHIP, true);
