@@ -1,16 +1,10 @@
 import { HypervisorError } from '../errors.ts';
 import type { HypervisorInterrupt } from '../vm.ts';
 import type { GicState, GicV3Config, HypervisorGic } from '../aarch64.ts';
+import { checkGicV3Config, checkSpi, FIRST_SPI } from '../gic-config.ts';
 import { decodeState, encodeState, invalid, stateObject } from '../state-codec.ts';
 import type { Engine } from './engine.ts';
 import type { SharedState } from './shared.ts';
-import { checkRange } from '../validate.ts';
-
-/** First and last-but-one INTID of shared peripheral interrupts (IHI 0069 2.2.1). */
-const FIRST_SPI = 32;
-const MAX_IRQS = 1020;
-const DISTRIBUTOR_SIZE = 0x1_0000;
-const REDISTRIBUTOR_SIZE = 0x2_0000;
 
 const STATE_MAGIC = 0x3343_4947;
 const STATE_VERSION = 1;
@@ -41,20 +35,8 @@ export class WasmGicV3 implements HypervisorGic {
 
   /** @throws HypervisorError `INVALID_ARGUMENT` */
   constructor(owner: GicOwner, config: GicV3Config) {
+    checkGicV3Config(config, owner.vcpus);
     const { distributor, redistributor, irqs } = config;
-    checkRange('GIC distributor', distributor, DISTRIBUTOR_SIZE, DISTRIBUTOR_SIZE);
-    const redistributors = REDISTRIBUTOR_SIZE * owner.vcpus;
-    checkRange('GIC redistributors', redistributor, redistributors, DISTRIBUTOR_SIZE);
-    if (distributor < redistributor + redistributors && redistributor < distributor + DISTRIBUTOR_SIZE) {
-      throw new HypervisorError('INVALID_ARGUMENT', 'the GIC redistributors overlap the distributor');
-    }
-    const supported = Number.isInteger(irqs) && irqs >= 64 && irqs <= MAX_IRQS;
-    if (!supported || (irqs % 32 !== 0 && irqs !== MAX_IRQS)) {
-      throw new HypervisorError(
-        'INVALID_ARGUMENT',
-        `${irqs} interrupts: not 1020 or 64 to 992 in steps of 32`,
-      );
-    }
     this.#owner = owner;
     this.#config = { distributor, redistributor, irqs };
     const { shared, engine } = owner;
@@ -141,11 +123,6 @@ export class WasmGicV3 implements HypervisorGic {
 
   #check(intid: number): void {
     this.#owner.checkUsable();
-    if (!Number.isInteger(intid) || intid < FIRST_SPI || intid >= this.#config.irqs) {
-      throw new HypervisorError(
-        'INVALID_ARGUMENT',
-        `interrupt ${intid} is not a shared peripheral interrupt (${FIRST_SPI} to ${this.#config.irqs - 1})`,
-      );
-    }
+    checkSpi(intid, this.#config.irqs);
   }
 }

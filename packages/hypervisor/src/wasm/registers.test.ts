@@ -1,5 +1,6 @@
 import { sysreg } from '../aarch64.ts';
-import { CORE_REGISTERS, checkPstate, coreRegister, STATE_SYSTEM_REGISTERS } from './registers.ts';
+import { CORE_REGISTERS, checkPstate, STATE_SYSTEM_REGISTERS } from '../aarch64-registers.ts';
+import { coreRegister } from './registers.ts';
 
 describe('register names', () => {
   it('have ids of their own, with two for each vector', () => {

@@ -8,16 +8,11 @@ import type {
   VcpuExit,
 } from '../exit.ts';
 import type { Aarch64CoreRegister, Aarch64Vcpu } from '../aarch64.ts';
+import { checkPstate, CORE_REGISTERS, STATE_SYSTEM_REGISTERS } from '../aarch64-registers.ts';
 import type { ExitHandler, VcpuState } from '../vcpu.ts';
 import { invalid, stateObject } from '../state-codec.ts';
 import type { Engine } from './engine.ts';
-import {
-  checkPstate,
-  CORE_REGISTERS,
-  coreRegister,
-  PSTATE_ID,
-  STATE_SYSTEM_REGISTERS,
-} from './registers.ts';
+import { coreRegister, PSTATE_ID } from './registers.ts';
 import type { SharedState, VcpuWords } from './shared.ts';
 import { vcpuWords } from './shared.ts';
 import { ERROR_ENGINE_FAILED, othersRun } from './thread.ts';

@@ -35,7 +35,7 @@ const IOREDTBL = 0x10;
 const IOREDTBL_LEVEL = 1 << 15;
 
 /** Data ports of the two 8259A, where OCW1 masks. */
-const PIC_MASKS = [0x21, 0xa1] as const;
+export const PIC_MASKS: readonly number[] = [0x21, 0xa1];
 
 /** Masks the PICs and enables the local APIC; changes RAX and RSI. */
 export function setUpLocalApic(a: X86Assembler): void {

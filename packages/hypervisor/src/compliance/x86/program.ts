@@ -1,11 +1,13 @@
 import type { GuestProgram, GuestRegister, GuestWidth } from '../program.ts';
-import type { RegisterName } from './assembler.ts';
 import { X86Assembler } from './assembler.ts';
 
 /** Registers that {@link GuestRegister} names. */
-export const REGISTER = { a: 'rax', b: 'rbx', c: 'rcx', d: 'rdx' } as const satisfies Readonly<
-  Record<GuestRegister, RegisterName>
->;
+export const REGISTER: Readonly<Record<GuestRegister, 'rax' | 'rbx' | 'rcx' | 'rdx'>> = {
+  a: 'rax',
+  b: 'rbx',
+  c: 'rcx',
+  d: 'rdx',
+};
 
 /** {@link GuestProgram} in 64-bit code; R11 holds the address of an access. */
 export class X86Program implements GuestProgram {

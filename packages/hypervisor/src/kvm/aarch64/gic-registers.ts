@@ -68,7 +68,14 @@ function bitmaps(group: number, base: number, high: number, first: number, end: 
 }
 
 /** Registers with `bits` for each interrupt. */
-function fields(group: number, base: number, high: number, bits: number, first: number, end: number): GicAttribute[] {
+function fields(
+  group: number,
+  base: number,
+  high: number,
+  bits: number,
+  first: number,
+  end: number,
+): GicAttribute[] {
   const step = 32 / bits;
   const attributes: GicAttribute[] = [];
   for (let intid = first; intid < end; intid += step) {

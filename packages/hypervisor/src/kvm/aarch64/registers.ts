@@ -64,7 +64,10 @@ export function coreRegisterId(name: Aarch64CoreRegister): RegisterId {
  */
 export function systemRegisterId(encoding: number): RegisterId {
   if (!Number.isInteger(encoding) || encoding < 0 || encoding > 0xffff) {
-    throw new HypervisorError('INVALID_ARGUMENT', `${hex(encoding)} is not the encoding of a system register`);
+    throw new HypervisorError(
+      'INVALID_ARGUMENT',
+      `${hex(encoding)} is not the encoding of a system register`,
+    );
   }
   // KVM has these two among the core registers.
   if (encoding === ELR_EL1) return core(CORE_REG.ELR_EL1);
