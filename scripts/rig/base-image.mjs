@@ -79,7 +79,7 @@ export async function privateApt(directory, arch, progress) {
 export async function baseImage(arch, progress) {
   const recipe = JSON.stringify([1, NODE_VERSION, PACKAGES, ARCHITECTURES[arch], INIT]);
   const directory = await cached(`base-${arch}`, digest(recipe), KEEP, async (target) => {
-    const work = temporary(join(target, '..'), 'base-');
+    const work = temporary(join(target, '..'), 'making-');
     try {
       mkdirSync(target);
       await makeBase(arch, work.path, target, progress);

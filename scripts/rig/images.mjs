@@ -132,9 +132,11 @@ export function place(from, to, options = {}) {
       if (!options.skip?.(name)) place(join(from, name), join(to, name), options);
     }
   } else if (stat.isSymbolicLink()) {
+    rmSync(to, { force: true });
     symlinkSync(readlinkSync(from), to);
   } else if (stat.isFile()) {
     mkdirSync(dirname(to), { recursive: true });
+    rmSync(to, { force: true });
     try {
       linkSync(from, to);
     } catch {

@@ -95,7 +95,7 @@ export function repositoryImage() {
   for (const folder of folders) for (const part of FOLDER_PARTS) list(join(ROOT, folder, part), lines);
   for (const part of ['package.json', 'scripts']) list(join(ROOT, part), lines);
   return cached('repository', digest(lines.join('\n')), KEEP, (image) => {
-    const work = temporary(dirname(image), 'tree-');
+    const work = temporary(dirname(image), 'making-');
     const skip = (/** @type {string} */ name) => SKIP.test(name);
     try {
       const modules = join(work.path, 'node_modules');

@@ -42,7 +42,11 @@ export function runImage(work, { argv, token, mounts, env = {}, cwd = '/work', f
     settings.push(`mkdir -p "$(dirname ${quoted(guest)})"; ${make}`);
     settings.push(`mount --bind /rig/run/files/${index} ${quoted(guest)}`);
   });
-  const environment = { HOME: '/root', PATH: '/work/node_modules/.bin:/usr/bin:/usr/sbin', ...env };
+  const environment = {
+    HOME: '/root',
+    PATH: '/work/node_modules/.bin:/usr/bin:/usr/sbin:/opt/qemu/bin',
+    ...env,
+  };
   const exports = Object.entries(environment).map(([name, value]) => {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new RigError(`${name}: not a name of a variable`);
     return `export ${name}=${quoted(value)}`;
