@@ -1,5 +1,5 @@
 import type { GicState, GicV2Config, HypervisorGic } from '@vmm/hypervisor';
-import { createVmGicV2, createVmGicV3, type VmGicState } from '../src/index.ts';
+import { createVmGicV2, createVmGicV3 } from '../src/index.ts';
 
 interface Rig {
   readonly chip: ReturnType<typeof createVmGicV2>;
