@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <mutex>
 
 #include "errors.hh"
 
@@ -21,14 +20,9 @@ namespace {
 /** How long a terminated worker may stay in the guest, in nanoseconds. */
 constexpr long WATCH_PERIOD = 50'000'000;
 
-// Only for the handler, which runs on the same thread.
-thread_local kvm_run* volatile watched = nullptr;
-thread_local volatile sig_atomic_t armed = 0;
-
-void onKick(int /*signal*/) {
-  armed = 0;
-  kvm_run* const run = watched;
-  if (run != nullptr) std::atomic_ref<__u8>(run->immediate_exit).store(1);
+// No thread-local variable: the first use in a thread allocates, which a signal handler must not.
+void onKick(int /*signal*/, siginfo_t* info, void* /*context*/) {
+  if (info->si_code == SI_TIMER) static_cast<Watch*>(info->si_value.sival_ptr)->expire();
 }
 
 /** The first real-time signal from SIGRTMIN + 6 that nobody handles; Node.js and libuv use none. */
@@ -37,8 +31,8 @@ int installKickSignal() noexcept {
     struct sigaction old {};
     if (sigaction(signal, nullptr, &old) != 0 || old.sa_handler != SIG_DFL) continue;
     struct sigaction action {};
-    action.sa_handler = onKick;
-    action.sa_flags = SA_RESTART;
+    action.sa_sigaction = onKick;
+    action.sa_flags = SA_RESTART | SA_SIGINFO;
     sigemptyset(&action.sa_mask);
     if (sigaction(signal, &action, nullptr) == 0) return signal;
   }
@@ -46,6 +40,34 @@ int installKickSignal() noexcept {
 }
 
 }  // namespace
+
+void Watch::start(kvm_run* run) noexcept {
+  run_ = run;
+  if (armed_) return;
+  if (!hasTimer_) {
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = kickSignal();
+    event.sigev_value.sival_ptr = this;
+    event.sigev_notify_thread_id = static_cast<pid_t>(syscall(SYS_gettid));
+    hasTimer_ = timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
+  }
+  if (!hasTimer_) return;
+  armed_ = true;
+  itimerspec once{};
+  once.it_value.tv_nsec = WATCH_PERIOD;
+  timer_settime(timer_, 0, &once, nullptr);
+}
+
+void Watch::expire() noexcept {
+  armed_ = false;
+  kvm_run* const run = run_;
+  if (run != nullptr) std::atomic_ref<__u8>(run->immediate_exit).store(1);
+}
+
+Watch::~Watch() {
+  if (hasTimer_) timer_delete(timer_);
+}
 
 int kickSignal() noexcept {
   static const int signal = installKickSignal();
@@ -84,23 +106,6 @@ bool Environment::ending() noexcept {
   const bool refused = napi_get_global(env_, &global) != napi_ok || napi_has_property(env_, global, global, &has) != napi_ok;
   napi_close_handle_scope(env_, scope);
   return refused;
-}
-
-void Environment::watch(kvm_run* run) noexcept {
-  watched = run;
-  if (run == nullptr || armed != 0) return;
-  if (!hasTimer_) {
-    sigevent event{};
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = kickSignal();
-    event.sigev_notify_thread_id = static_cast<pid_t>(syscall(SYS_gettid));
-    hasTimer_ = timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
-  }
-  if (!hasTimer_) return;
-  armed = 1;
-  itimerspec once{};
-  once.it_value.tv_nsec = WATCH_PERIOD;
-  timer_settime(timer_, 0, &once, nullptr);
 }
 
 uv_poll_t* Environment::openPoll(int fd, uv_poll_cb callback, void* data) noexcept {
@@ -148,7 +153,6 @@ void Environment::end(napi_async_cleanup_hook_handle hook) noexcept {
     resource->close();
   }
   napi_close_handle_scope(env_, scope);
-  if (hasTimer_) timer_delete(timer_);
   finishIfClosed();
 }
 

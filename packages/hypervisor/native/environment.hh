@@ -3,6 +3,7 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <atomic>
 #include <csignal>
 #include <ctime>
 #include <unordered_set>
@@ -22,8 +23,32 @@ class Resource {
   ~Resource() = default;
 };
 
-/** Signal that brings a thread back from KVM_RUN; its handler only sets `immediate_exit` of what the thread runs. */
+/** Signal that brings a thread back from KVM_RUN. */
 int kickSignal() noexcept;
+
+/**
+ * Brings the environment's own thread back from KVM_RUN from time to time, since nothing else tells a thread inside the
+ * guest that its environment is ending.
+ */
+class Watch {
+ public:
+  Watch() = default;
+  ~Watch();
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  /** On the thread that is about to enter the guest. A timer that is still running serves this time too. */
+  void start(kvm_run* run) noexcept;
+  void stop() noexcept { run_ = nullptr; }
+  /** In the signal handler. */
+  void expire() noexcept;
+
+ private:
+  std::atomic<kvm_run*> run_{nullptr};
+  std::atomic<bool> armed_{false};
+  bool hasTimer_ = false;
+  timer_t timer_{};
+};
 
 /** What one Node.js environment (the main thread, a worker) has of the addon. */
 class Environment {
@@ -36,12 +61,6 @@ class Environment {
 
   /** JavaScript will not run any more, because the worker is being terminated or the process is exiting. */
   bool ending() noexcept;
-
-  /**
-   * KVM_RUN on this thread is imminent: from now on a signal brings it back from time to time, since nothing else tells
-   * a thread inside the guest that its environment is ending. Disarm with nullptr.
-   */
-  void watch(kvm_run* run) noexcept;
 
   uv_poll_t* openPoll(int fd, uv_poll_cb callback, void* data) noexcept;
   void closePoll(uv_poll_t* poll) noexcept;
@@ -69,6 +88,7 @@ class Environment {
 
   Napi::Env env() const { return env_; }
 
+  Watch watch;
   Napi::FunctionReference system, vm, vcpu, device, ioeventfd, irqfd;
 
  private:
@@ -86,8 +106,6 @@ class Environment {
   napi_async_cleanup_hook_handle hook_ = nullptr;
   unsigned closing_ = 0;
   bool ended_ = false;
-  bool hasTimer_ = false;
-  timer_t timer_{};
 };
 
 }  // namespace vmm

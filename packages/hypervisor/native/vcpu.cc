@@ -120,13 +120,13 @@ napi_value Vcpu::run(napi_env env, napi_callback_info info) noexcept {
     return nullptr;
   }
   Environment& environment = self->vm_->environment();
-  environment.watch(self->page());
+  environment.watch.start(self->page());
   const int result = self->enter([&]() noexcept {
     if (environment.ending()) return true;
-    environment.watch(self->page());
+    environment.watch.start(self->page());
     return false;
   });
-  environment.watch(nullptr);
+  environment.watch.stop();
   napi_value value = nullptr;
   napi_create_int32(env, result, &value);
   return value;

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { EXIT_MMIO, KVM, MMIO, PROGRAMS, RAM_SIZE, makeGuest, makeVm, readExit } from '../guest.mjs';
+
+const KVM_MEM_LOG_DIRTY_PAGES = 1;
+const KVM_MEM_READONLY = 2;
+
+/** Guest memory: both sides see the same bytes, and JavaScript loses them before they go. */
+export default (native) => ({
+  'the guest stores into the bytes that JavaScript has': () => {
+    const { vm, vcpu, memory } = makeGuest(native, PROGRAMS.stores);
+    assert.equal(vcpu.run(), 0);
+    assert.equal(readExit(vcpu).reason, EXIT_MMIO);
+    assert.equal(memory[0x3000], 0x5a);
+    vm.close();
+    assert.equal(memory.length, 0);
+  },
+
+  'memory is zero, and where size allows it suits huge pages': () => {
+    const { vm } = makeVm(native, PROGRAMS.spins);
+    const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, 64 << 20, 0));
+    assert.equal(bytes.length, 64 << 20);
+    assert.equal(bytes[0] | bytes[bytes.length - 1] | bytes[32 << 20], 0);
+    bytes[bytes.length - 1] = 1;
+    assert.equal(bytes[bytes.length - 1], 1);
+    vm.close();
+  },
+
+  'a region of several GiB that is not touched takes no memory': () => {
+    const { vm } = makeVm(native, PROGRAMS.spins);
+    const before = process.memoryUsage.rss();
+    const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, 3 * 2 ** 30, 0));
+    bytes[3 * 2 ** 30 - 1] = 1;
+    assert.ok(process.memoryUsage.rss() - before < 2 ** 28);
+    vm.close();
+  },
+
+  'an address or size that is no multiple of 4096, or zero, is refused': () => {
+    const { vm } = makeVm(native, PROGRAMS.spins);
+    assert.throws(() => vm.mapMemory(1, 0x100001, 4096, 0), RangeError);
+    assert.throws(() => vm.mapMemory(1, 0x100000, 4097, 0), RangeError);
+    assert.throws(() => vm.mapMemory(1, 0x100000, 0, 0), RangeError);
+    assert.throws(() => vm.mapMemory(1, -4096, 4096, 0), RangeError);
+    assert.throws(() => vm.mapMemory(1, 2 ** 53, 4096, 0), RangeError);
+    assert.throws(() => vm.mapMemory(1, Number.NaN, 4096, 0), RangeError);
+    assert.throws(() => vm.mapMemory('1', 0x100000, 4096, 0), TypeError);
+    vm.close();
+  },
+
+  'what KVM refuses leaves nothing behind: overlap, unknown flags, too many slots': () => {
+    const { vm } = makeVm(native, PROGRAMS.spins);
+    const maps = countMaps();
+    assert.throws(() => vm.mapMemory(1, RAM_SIZE - 4096, 8192, 0), { code: 'EEXIST' });
+    assert.throws(() => vm.mapMemory(1, 0x100000, 4096, 1 << 31 >>> 0), { code: 'EINVAL' });
+    assert.throws(() => vm.mapMemory(0xffff, 0x100000, 4096, 0), { code: 'EINVAL' });
+    assert.throws(() => vm.mapMemory(0, 0x100000, 4096, 0), { code: 'EEXIST' });
+    assert.throws(() => vm.mapMemory(1, 0x100000, 2 ** 52, 0), { code: 'ENOMEM' });
+    assert.ok(countMaps() <= maps);
+    vm.mapMemory(1, 0x100000, 4096, 0);
+    vm.close();
+  },
+
+  'an unmapped slot is empty for both sides, and can be used again': () => {
+    const { vm } = makeVm(native, PROGRAMS.spins);
+    const buffer = vm.mapMemory(1, MMIO, 4096, 0);
+    const view = new DataView(buffer);
+    vm.unmapMemory(1);
+    assert.equal(buffer.byteLength, 0);
+    assert.throws(() => view.getUint8(0), TypeError);
+    assert.throws(() => vm.unmapMemory(1), { code: 'ENOENT' });
+    assert.equal(vm.mapMemory(1, MMIO, 8192, 0).byteLength, 8192);
+    vm.close();
+  },
+
+  'stores to memory where there was some and now is none exit': () => {
+    const { vm, vcpu } = makeGuest(native, PROGRAMS.exits);
+    const bytes = new Uint8Array(vm.mapMemory(1, MMIO, 4096, KVM_MEM_READONLY));
+    assert.equal(vcpu.run(), 0);
+    assert.deepEqual(readExit(vcpu), { reason: EXIT_MMIO, address: MMIO, value: 1, write: true });
+    assert.equal(bytes[0], 0);
+    vm.unmapMemory(1);
+    assert.equal(vcpu.run(), 0);
+    assert.equal(readExit(vcpu).value, 2);
+    vm.close();
+  },
+
+  'the dirty log tells the page that the guest wrote, and needs a bitmap for the whole slot': () => {
+    const { vm, vcpu, memory } = makeGuest(native, PROGRAMS.stores);
+    const code = memory.slice();
+    vm.unmapMemory(0);
+    const logged = new Uint8Array(vm.mapMemory(0, 0, RAM_SIZE, KVM_MEM_LOG_DIRTY_PAGES));
+    logged.set(code);
+    assert.equal(vcpu.run(), 0);
+    const log = new Uint8Array(16);
+    assert.throws(() => vm.ioctl(KVM.GET_DIRTY_LOG, log, new Uint8Array(0)), RangeError);
+    const bitmap = new Uint8Array(8);
+    vm.ioctl(KVM.GET_DIRTY_LOG, log, bitmap);
+    assert.equal(bitmap[0] & (1 << 3), 1 << 3);
+    vm.close();
+  },
+});
+
+function countMaps() {
+  return process.report.getReport().resourceUsage.maxRss > 0 ? process.memoryUsage().arrayBuffers : 0;
+}
