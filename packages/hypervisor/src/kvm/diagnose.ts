@@ -202,33 +202,9 @@ class Diagnosis {
   }
 
   #explainPermission(code: string): void {
-    const access = deviceAccess(this.#device);
-    if (access === undefined) {
-      this.#failed(
-        'permission',
-        `${this.#device} cannot be opened: ${code}`,
-        'run as a user that may open it',
-      );
-      return;
-    }
-    const { group, user, listed, active, groupMay } = access;
-    if (groupMay && listed && !active) {
-      this.#failed(
-        'permission',
-        `${user} has been added to the group ${group} of ${this.#device} after logging in`,
-        `log out and in again, or run: newgrp ${group}`,
-      );
-      return;
-    }
-    this.#failed(
-      'permission',
-      groupMay && !active
-        ? `${user} is not in the group ${group}, which may open ${this.#device}`
-        : `${user} may not open ${this.#device} (${code})`,
-      groupMay && !active
-        ? `sudo usermod -aG ${group} ${user}, then log in again`
-        : `sudo setfacl -m u:${user}:rw ${this.#device}, and look at the sandbox or container that you are in`,
-    );
+    const access = attempt(() => deviceAccess(this.#device));
+    const { detail, remedy } = explainPermission(this.#device, code, access);
+    this.#failed('permission', detail, remedy);
   }
 
   #checkVersion(system: KvmSystem): boolean {
@@ -291,7 +267,8 @@ class Diagnosis {
   }
 }
 
-interface DeviceAccess {
+/** Who may open a device, and who asks. */
+export interface DeviceAccess {
   readonly user: string;
   readonly group: string;
   /** The group may read and write the device. */
@@ -302,20 +279,46 @@ interface DeviceAccess {
   readonly active: boolean;
 }
 
-function deviceAccess(device: string): DeviceAccess | undefined {
-  return attempt(() => {
-    const { gid, mode } = statSync(device);
-    const user = attempt(() => userInfo().username) ?? `user ${String(process.getuid?.())}`;
-    const entry = attempt(() => groupEntry(readFileSync('/etc/group', 'utf8'), gid));
-    const groups = [process.getegid?.(), ...(process.getgroups?.() ?? [])];
+/** Why a device cannot be opened, and what to do about it. */
+export function explainPermission(
+  device: string,
+  code: string,
+  access: DeviceAccess | undefined,
+): { detail: string; remedy: string } {
+  if (access === undefined) {
+    return { detail: `${device} cannot be opened: ${code}`, remedy: 'run as a user that may open it' };
+  }
+  const { group, user, listed, active, groupMay } = access;
+  if (!groupMay || active) {
     return {
-      user,
-      group: entry?.name ?? String(gid),
-      groupMay: (mode & 0o060) === 0o060,
-      listed: entry?.members.includes(user) ?? false,
-      active: groups.includes(gid),
+      detail: `${user} may not open ${device} (${code})`,
+      remedy: `sudo setfacl -m u:${user}:rw ${device}, or look at the sandbox or container that this runs in`,
     };
-  });
+  }
+  if (listed) {
+    return {
+      detail: `${user} was added to the group ${group} of ${device} after logging in`,
+      remedy: `log out and in again, or run: newgrp ${group}`,
+    };
+  }
+  return {
+    detail: `${user} is not in the group ${group}, which may open ${device}`,
+    remedy: `sudo usermod -aG ${group} ${user}, then log in again`,
+  };
+}
+
+function deviceAccess(device: string): DeviceAccess {
+  const { gid, mode } = statSync(device);
+  const user = attempt(() => userInfo().username) ?? `user ${String(process.getuid?.())}`;
+  const entry = attempt(() => groupEntry(readFileSync('/etc/group', 'utf8'), gid));
+  const groups = [process.getegid?.(), ...(process.getgroups?.() ?? [])];
+  return {
+    user,
+    group: entry?.name ?? String(gid),
+    groupMay: (mode & 0o060) === 0o060,
+    listed: entry?.members.includes(user) ?? false,
+    active: groups.includes(gid),
+  };
 }
 
 /** The entry of a group in /etc/group (group(5)). */

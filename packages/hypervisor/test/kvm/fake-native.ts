@@ -131,6 +131,7 @@ export class FakeVm extends FakeHandle implements NativeVm {
   readonly events: FakeEvent[] = [];
   readonly irqfds: FakeEvent[] = [];
   readonly unmapped: number[] = [];
+  /** The mapping of vCPU 0, in which the ring is looked for. */
   readonly ringPage = new ArrayBuffer(3 * PAGE);
   referenced = false;
   /** What creating an eventfd fails with. */
@@ -250,7 +251,7 @@ export class FakeVcpu extends FakeHandle implements NativeVcpu {
     this.vm = vm;
     this.id = id;
     this.token = vm.token();
-    this.runPage = vm.ringPage;
+    this.runPage = id === 0 ? vm.ringPage : new ArrayBuffer(3 * PAGE);
     this.view = new DataView(this.runPage);
   }
 

@@ -44,14 +44,21 @@ export class X86KvmVm extends KvmVm<X86KvmVcpu> implements X86Vm<X86KvmVcpu> {
 
   constructor(context: KvmVmContext) {
     super(context);
-    this.#xsaveSize = Math.max(
-      this.ioctl('KVM_CHECK_EXTENSION', KVM_CHECK_EXTENSION, KVM_CAP.XSAVE2),
-      XSAVE_SIZE,
-    );
+    try {
+      this.#xsaveSize = this.#prepare();
+    } catch (error) {
+      this.native.close();
+      throw error;
+    }
+  }
+
+  /** What has to be there before the first vCPU; answers the size of struct kvm_xsave. */
+  #prepare(): number {
     const identityMap = new DataView(new ArrayBuffer(8));
     identityMap.setBigUint64(0, BigInt(IDENTITY_MAP), true);
     this.ioctl('KVM_SET_IDENTITY_MAP_ADDR', KVM_SET_IDENTITY_MAP_ADDR, new Uint8Array(identityMap.buffer));
     this.ioctl('KVM_SET_TSS_ADDR', KVM_SET_TSS_ADDR, TSS);
+    return Math.max(this.ioctl('KVM_CHECK_EXTENSION', KVM_CHECK_EXTENSION, KVM_CAP.XSAVE2), XSAVE_SIZE);
   }
 
   override mapMemory(
