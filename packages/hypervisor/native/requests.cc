@@ -10,51 +10,58 @@ namespace vmm {
 
 namespace {
 
-/** A structure that ends in an array: its length's width and place (always at the start), and what an element takes. */
+// Younger than the oldest kernel headers that this compiles with.
+constexpr uint32_t KVM_SET_USER_MEMORY_REGION2_NR = 0x49;
+constexpr uint32_t KVM_CREATE_GUEST_MEMFD_NR = 0xd4;
+
+/**
+ * A structure that ends in an array, whose length it begins with. By number and with sizes spelt out: the kernel's headers
+ * give such structures another size in C++, and with it another request.
+ */
 struct Counted {
-  uint32_t request;
+  uint32_t number;
   size_t countSize;
   size_t header;
   size_t element;
 };
 
 constexpr Counted COUNTED[] = {
-    {KVM_SET_GSI_ROUTING, 4, sizeof(kvm_irq_routing), sizeof(kvm_irq_routing_entry)},
-    {KVM_GET_REG_LIST, 8, sizeof(kvm_reg_list), sizeof(uint64_t)},
+    {_IOC_NR(KVM_SET_GSI_ROUTING), 4, 8, sizeof(kvm_irq_routing_entry)},
+    {_IOC_NR(KVM_GET_REG_LIST), 8, 8, sizeof(uint64_t)},
 #if defined(__x86_64__)
-    {KVM_GET_SUPPORTED_CPUID, 4, sizeof(kvm_cpuid2), sizeof(kvm_cpuid_entry2)},
-    {KVM_GET_EMULATED_CPUID, 4, sizeof(kvm_cpuid2), sizeof(kvm_cpuid_entry2)},
-    {KVM_GET_SUPPORTED_HV_CPUID, 4, sizeof(kvm_cpuid2), sizeof(kvm_cpuid_entry2)},
-    {KVM_SET_CPUID, 4, sizeof(kvm_cpuid), sizeof(kvm_cpuid_entry)},
-    {KVM_SET_CPUID2, 4, sizeof(kvm_cpuid2), sizeof(kvm_cpuid_entry2)},
-    {KVM_GET_CPUID2, 4, sizeof(kvm_cpuid2), sizeof(kvm_cpuid_entry2)},
-    {KVM_GET_MSRS, 4, sizeof(kvm_msrs), sizeof(kvm_msr_entry)},
-    {KVM_SET_MSRS, 4, sizeof(kvm_msrs), sizeof(kvm_msr_entry)},
-    {KVM_GET_MSR_INDEX_LIST, 4, sizeof(kvm_msr_list), sizeof(uint32_t)},
-    {KVM_GET_MSR_FEATURE_INDEX_LIST, 4, sizeof(kvm_msr_list), sizeof(uint32_t)},
+    {_IOC_NR(KVM_GET_SUPPORTED_CPUID), 4, 8, sizeof(kvm_cpuid_entry2)},
+    {_IOC_NR(KVM_GET_EMULATED_CPUID), 4, 8, sizeof(kvm_cpuid_entry2)},
+    {_IOC_NR(KVM_GET_SUPPORTED_HV_CPUID), 4, 8, sizeof(kvm_cpuid_entry2)},
+    {_IOC_NR(KVM_SET_CPUID), 4, 8, sizeof(kvm_cpuid_entry)},
+    {_IOC_NR(KVM_SET_CPUID2), 4, 8, sizeof(kvm_cpuid_entry2)},
+    {_IOC_NR(KVM_GET_CPUID2), 4, 8, sizeof(kvm_cpuid_entry2)},
+    {_IOC_NR(KVM_GET_MSRS), 4, 8, sizeof(kvm_msr_entry)},
+    {_IOC_NR(KVM_SET_MSRS), 4, 8, sizeof(kvm_msr_entry)},
+    {_IOC_NR(KVM_GET_MSR_INDEX_LIST), 4, 4, sizeof(uint32_t)},
+    {_IOC_NR(KVM_GET_MSR_FEATURE_INDEX_LIST), 4, 4, sizeof(uint32_t)},
 #endif
 };
 
+/** By number too. The kernel has no other request of these numbers on these architectures. */
 constexpr uint32_t REFUSED[] = {
     // Answer file descriptors, or belong to a function of their own.
-    KVM_CREATE_VM, KVM_CREATE_VCPU, KVM_CREATE_DEVICE, KVM_GET_STATS_FD, KVM_RUN,
-    KVM_IRQFD, KVM_IOEVENTFD,
+    _IOC_NR(KVM_CREATE_VM), _IOC_NR(KVM_CREATE_VCPU), _IOC_NR(KVM_CREATE_DEVICE), _IOC_NR(KVM_GET_STATS_FD),
+    _IOC_NR(KVM_RUN), _IOC_NR(KVM_IRQFD), _IOC_NR(KVM_IOEVENTFD), KVM_CREATE_GUEST_MEMFD_NR,
     // Hand addresses of this process to the guest.
-    KVM_SET_USER_MEMORY_REGION, KVM_SET_MEMORY_REGION,
+    _IOC_NR(KVM_SET_USER_MEMORY_REGION), _IOC_NR(KVM_SET_MEMORY_REGION), KVM_SET_USER_MEMORY_REGION2_NR,
     // The thread that enters the guest decides about signals.
-    KVM_SET_SIGNAL_MASK,
+    _IOC_NR(KVM_SET_SIGNAL_MASK),
     // Address a second structure by a pointer, and nobody needs them.
-    KVM_MEMORY_ENCRYPT_OP, KVM_MEMORY_ENCRYPT_REG_REGION, KVM_MEMORY_ENCRYPT_UNREG_REGION,
+    _IOC_NR(KVM_MEMORY_ENCRYPT_OP), _IOC_NR(KVM_MEMORY_ENCRYPT_REG_REGION),
+    _IOC_NR(KVM_MEMORY_ENCRYPT_UNREG_REGION),
 #if defined(__x86_64__)
-    KVM_XEN_HVM_CONFIG, KVM_X86_SET_MSR_FILTER, KVM_HYPERV_EVENTFD,
+    _IOC_NR(KVM_XEN_HVM_CONFIG), _IOC_NR(KVM_X86_SET_MSR_FILTER), _IOC_NR(KVM_HYPERV_EVENTFD),
+    _IOC_NR(KVM_SET_PMU_EVENT_FILTER),
 #endif
 #if defined(__aarch64__)
-    KVM_ARM_MTE_COPY_TAGS,
+    _IOC_NR(KVM_ARM_MTE_COPY_TAGS),
 #endif
 };
-
-/** Requests newer than the oldest kernel headers that this compiles with: KVM_SET_USER_MEMORY_REGION2, KVM_CREATE_GUEST_MEMFD. */
-constexpr uint32_t REFUSED_NUMBERS[] = {0x49, 0xd4};
 
 template <class T>
 T load(std::span<const uint8_t> bytes, size_t offset) noexcept {
@@ -68,18 +75,20 @@ T load(std::span<const uint8_t> bytes, size_t offset) noexcept {
 size_t requestSize(uint32_t request) noexcept { return _IOC_SIZE(request); }
 
 bool isRefused(uint32_t request) noexcept {
-  return _IOC_TYPE(request) != KVMIO || std::ranges::find(REFUSED, request) != std::end(REFUSED) ||
-         std::ranges::find(REFUSED_NUMBERS, _IOC_NR(request)) != std::end(REFUSED_NUMBERS);
+  return _IOC_TYPE(request) != KVMIO || std::ranges::find(REFUSED, _IOC_NR(request)) != std::end(REFUSED);
 }
 
 size_t structureSize(uint32_t request, std::span<const uint8_t> structure, size_t xsaveSize) noexcept {
   const size_t size = requestSize(request);
 #if defined(__x86_64__)
-  if (request == KVM_SET_XSAVE || request == KVM_GET_XSAVE2) return std::max(size, xsaveSize);
+  const uint32_t number = _IOC_NR(request);
+  if (number == _IOC_NR(KVM_SET_XSAVE) || number == _IOC_NR(KVM_GET_XSAVE2)) return std::max(size, xsaveSize);
+  if (number == _IOC_NR(KVM_GET_NESTED_STATE) || number == _IOC_NR(KVM_SET_NESTED_STATE))
+    return std::max<size_t>(size, load<uint32_t>(structure, offsetof(kvm_nested_state, size)));
 #else
   static_cast<void>(xsaveSize);
 #endif
-  const auto* const counted = std::ranges::find(COUNTED, request, &Counted::request);
+  const auto* const counted = std::ranges::find(COUNTED, _IOC_NR(request), &Counted::number);
   if (counted == std::end(COUNTED)) return size;
   const uint64_t count = counted->countSize == 8 ? load<uint64_t>(structure, 0) : load<uint32_t>(structure, 0);
   if (count > std::numeric_limits<uint32_t>::max()) return std::numeric_limits<size_t>::max();

@@ -114,9 +114,7 @@ const CASES = {
   // What keeps a VM alive: one of its vCPUs, and ref().
   kept: async () => {
     const { vcpu } = makeGuest(native, PROGRAMS.exits);
-    let referenced = running();
-    const weak = new WeakRef(referenced.vm);
-    referenced = undefined;
+    const weak = (() => new WeakRef(running().vm))();
     await collect();
     assert.equal(vcpu.run(), 0);
     assert.notEqual(weak.deref(), undefined);

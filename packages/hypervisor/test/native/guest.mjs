@@ -1,5 +1,7 @@
 // Small guests for the addon's tests: machine code by hand, for this machine's architecture.
 
+import { setImmediate } from 'node:timers';
+
 /** Requests of linux/kvm.h. */
 export const KVM = {
   GET_API_VERSION: 0xae00,

@@ -4,9 +4,7 @@ import { loadCases } from './cases/index.mjs';
 
 const require = createRequire(import.meta.url);
 const addon = process.argv[2];
-const native = addon
-  ? require(addon)
-  : (await import('../../dist/kvm/load.js')).loadNativeKvm();
+const native = addon ? require(addon) : (await import('../../dist/kvm/load.js')).loadNativeKvm();
 let failed = 0;
 for (const [name, run] of await loadCases(native)) {
   if (process.env.ONLY && !name.includes(process.env.ONLY)) continue;
