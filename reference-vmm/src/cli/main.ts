@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { registerDoctor } from './commands/doctor.ts';
 import { registerRun } from './commands/run.ts';
 import { EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
 import { describeError, say } from './messages.ts';
@@ -20,6 +21,7 @@ const program = new Command('reference-vmm')
   .showHelpAfterError('(try reference-vmm --help)')
   .enablePositionalOptions();
 registerRun(program);
+registerDoctor(program);
 
 // A reader that goes away early, as `head` does, is no failure of the VMM's.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

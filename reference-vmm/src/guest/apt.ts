@@ -18,7 +18,7 @@ export class PrivateApt {
   /** @throws VmmError `NO_APT` where there is no apt-get or dpkg-deb */
   constructor(directory: string, architecture: string, progress: Progress) {
     for (const tool of ['apt-get', 'apt-cache', 'dpkg-deb']) {
-      if (!onPath(tool)) {
+      if (findTool(tool) === undefined) {
         throw new VmmError(
           'NO_APT',
           `${tool} is not on this machine, so Debian's kernel cannot be fetched: give your own files with --kernel and --initrd`,
@@ -96,10 +96,13 @@ export class PrivateApt {
   }
 }
 
-function onPath(tool: string): boolean {
+/** Where on the PATH a program is. */
+export function findTool(name: string): string | undefined {
   return (process.env['PATH'] ?? '')
     .split(':')
-    .some((folder) => folder !== '' && existsSync(join(folder, tool)));
+    .filter((folder) => folder !== '')
+    .map((folder) => join(folder, name))
+    .find((path) => existsSync(path));
 }
 
 /** Decompresses a kernel module as distributions ship them (`.ko`, `.ko.xz`, `.ko.zst`). */

@@ -50,20 +50,14 @@ export function cacheDirectory(): string {
  */
 export async function prepareGuest(progress: Progress, arch: Architecture = 'aarch64'): Promise<Guest> {
   const cache = cacheDirectory();
-  const { name: debian, tty } = DEBIAN[arch];
-  const init = initScript(['@modules@'], tty);
-  const key = createHash('sha256')
-    .update(`${GUEST_FORMAT}\0${init}\0${MODULES.join()}`)
-    .digest('hex')
-    .slice(0, 12);
-  const directory = join(cache, `guest-${debian}-${key}`);
+  const directory = guestDirectory(arch);
   if (!existsSync(join(directory, 'manifest.json'))) {
     mkdirSync(cache, { recursive: true });
     const work = mkdtempSync(join(cache, 'fetch-'));
     const clean = (): void => rmSync(work, { recursive: true, force: true });
     process.once('exit', clean);
     try {
-      await fetchGuest(join(cache, `apt-${debian}`), work, arch, progress);
+      await fetchGuest(join(cache, `apt-${DEBIAN[arch].name}`), work, arch, progress);
       rmSync(directory, { recursive: true, force: true });
       try {
         renameSync(work, directory);
@@ -76,20 +70,55 @@ export async function prepareGuest(progress: Progress, arch: Architecture = 'aar
       clean();
     }
   }
-  const manifest: unknown = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8'));
-  if (
-    typeof manifest !== 'object' ||
-    manifest === null ||
-    !('kernelVersion' in manifest) ||
-    typeof manifest.kernelVersion !== 'string'
-  ) {
+  const kernelVersion = kernelVersionIn(directory);
+  if (kernelVersion === undefined) {
     throw new VmmError('GUEST_INCOMPLETE', `${directory} is damaged: remove it and start again`);
   }
   return {
     kernel: join(directory, 'vmlinuz'),
     initramfs: join(directory, 'initramfs.cpio'),
-    kernelVersion: manifest.kernelVersion,
+    kernelVersion,
   };
+}
+
+function kernelVersionIn(directory: string): string | undefined {
+  const manifest: unknown = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8'));
+  return typeof manifest === 'object' &&
+    manifest !== null &&
+    'kernelVersion' in manifest &&
+    typeof manifest.kernelVersion === 'string'
+    ? manifest.kernelVersion
+    : undefined;
+}
+
+/** A built-in guest that needs no fetching. */
+export interface CachedGuest {
+  readonly arch: Architecture;
+  readonly kernelVersion: string;
+  readonly directory: string;
+}
+
+/** The built-in guests in the cache that this version uses. */
+export function cachedGuests(): CachedGuest[] {
+  return (Object.keys(DEBIAN) as Architecture[]).flatMap((arch) => {
+    const directory = guestDirectory(arch);
+    try {
+      const kernelVersion = kernelVersionIn(directory);
+      return kernelVersion === undefined ? [] : [{ arch, kernelVersion, directory }];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Named for what the files are made by, so that another version of this package makes its own. */
+function guestDirectory(arch: Architecture): string {
+  const { name, tty } = DEBIAN[arch];
+  const key = createHash('sha256')
+    .update(`${GUEST_FORMAT}\0${initScript(['@modules@'], tty)}\0${MODULES.join()}`)
+    .digest('hex')
+    .slice(0, 12);
+  return join(cacheDirectory(), `guest-${name}-${key}`);
 }
 
 async function fetchGuest(

@@ -1,0 +1,164 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ProbeResult } from '@vmm/hypervisor';
+import type { KvmDiagnosis } from '@vmm/hypervisor/kvm';
+import { type Command, Option } from 'commander';
+import { findTool } from '../../guest/apt.ts';
+import { type CachedGuest, cachedGuests } from '../../guest/guest.ts';
+import { stockGuests } from '../../hypervisors.ts';
+import { kernelArchitecture } from '../../kernel-architecture.ts';
+import type { Architecture } from '../../machine/machine.ts';
+
+/** Programs that fetch the built-in guest; without them `--kernel` and `--initrd` are to be given. */
+const TOOLS = ['apt-get', 'apt-cache', 'dpkg-deb', 'xz'] as const;
+
+/** A kernel that this user can read. */
+export interface FoundKernel {
+  readonly path: string;
+  readonly arch: Architecture;
+}
+
+/** Where the doctor looks. */
+export interface Patient {
+  readonly nodeVersion: string;
+  readonly diagnoseKvm: () => Promise<KvmDiagnosis>;
+  readonly probeWasm: () => Promise<ProbeResult>;
+  readonly findTool: (name: string) => string | undefined;
+  readonly guests: () => readonly CachedGuest[];
+  readonly kernels: () => readonly FoundKernel[];
+}
+
+/** What was found: plain data, as `--format json` prints it. */
+export interface Report {
+  /** Some hypervisor works. */
+  readonly ok: boolean;
+  readonly node: { readonly version: string; readonly supported: boolean };
+  readonly kvm: KvmDiagnosis & { readonly stockGuests: boolean };
+  readonly wasm: ProbeResult;
+  /** What `--hypervisor auto` takes for a guest of any architecture; null when nothing works. */
+  readonly auto: { readonly hypervisor: 'kvm' | 'wasm'; readonly arch: Architecture } | null;
+  readonly tools: Readonly<Record<string, string | null>>;
+  readonly guests: readonly CachedGuest[];
+  readonly kernels: readonly FoundKernel[];
+}
+
+/** Looks at everything; never throws for what it finds. */
+export async function examine(patient: Patient): Promise<Report> {
+  const [kvm, wasm] = await Promise.all([patient.diagnoseKvm(), patient.probeWasm()]);
+  const stock = stockGuests(kvm).available;
+  return {
+    ok: kvm.available || wasm.available,
+    node: { version: patient.nodeVersion, supported: supportedNode(patient.nodeVersion) },
+    kvm: { ...kvm, stockGuests: stock },
+    wasm,
+    auto:
+      stock && kvm.arch !== undefined
+        ? { hypervisor: 'kvm', arch: kvm.arch }
+        : wasm.available
+          ? { hypervisor: 'wasm', arch: 'aarch64' }
+          : null,
+    tools: Object.fromEntries(TOOLS.map((name) => [name, patient.findTool(name) ?? null])),
+    guests: patient.guests(),
+    kernels: patient.kernels(),
+  };
+}
+
+/** The `engines` of this package: 20.19 and later of 20, and from 22.12 on. */
+function supportedNode(version: string): boolean {
+  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
+  return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
+}
+
+/** The report for people: what is well, what is not, and what to do about that. */
+export function describe(report: Report): string {
+  const lines: string[] = [];
+  const good = (what: string, detail: string): void => void lines.push(`  ok  ${what}: ${detail}`);
+  const bad = (what: string, detail: string, remedy: string): void => {
+    lines.push(`  --  ${what}: ${detail}`, `      ${remedy}`);
+  };
+  const { node, kvm, wasm } = report;
+
+  lines.push('Node');
+  if (node.supported) good('version', node.version);
+  else bad('version', node.version, 'Install Node 20.19 or later, or 22.12 or later');
+
+  lines.push(`KVM (${kvm.device}${kvm.arch === undefined ? '' : `, ${kvm.arch} guests`})`);
+  for (const finding of kvm.findings) {
+    if (finding.ok) good(finding.check, finding.detail);
+    else bad(finding.check, finding.detail, finding.remedy);
+  }
+  const capabilities = Object.entries(kvm.capabilities).map(([name, value]) => `${name}=${value}`);
+  if (capabilities.length > 0) lines.push(`      ${capabilities.join(' ')}`);
+
+  lines.push('Software hypervisor (aarch64 guests)');
+  if (wasm.available)
+    good(
+      'engine',
+      Object.entries(wasm.details)
+        .map((entry) => entry.join(' '))
+        .join(', '),
+    );
+  else bad('engine', wasm.reason, wasm.remedy);
+
+  lines.push('Built-in guest');
+  for (const [name, path] of Object.entries(report.tools)) {
+    if (path !== null) good(name, path);
+    else bad(name, 'not found', `Install it, or give --kernel and --initrd`);
+  }
+  for (const { arch, kernelVersion, directory } of report.guests)
+    good(`${arch} in the cache`, `${kernelVersion}, ${directory}`);
+  if (report.guests.length === 0) lines.push('      none in the cache: the first run fetches it');
+  for (const { path, arch } of report.kernels) good(`${arch} kernel of this machine`, path);
+
+  lines.push(
+    report.auto === null
+      ? 'No hypervisor works here.'
+      : `--hypervisor auto takes ${report.auto.hypervisor === 'kvm' ? 'KVM' : 'the software hypervisor'}, for ${report.auto.arch} guests.`,
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+function patient(): Patient {
+  return {
+    nodeVersion: process.version,
+    diagnoseKvm: async () => (await import('@vmm/hypervisor/kvm')).diagnoseKvm(),
+    probeWasm: async () => (await import('@vmm/hypervisor/wasm')).createWasmHypervisor().probe(),
+    findTool,
+    guests: cachedGuests,
+    kernels: () => kernelsIn('/boot'),
+  };
+}
+
+/** Kernels in a directory; those that cannot be read or are of another kind are left out. */
+function kernelsIn(directory: string): FoundKernel[] {
+  return attempt(() => readdirSync(directory), [])
+    .filter((name) => name.startsWith('vmlinu'))
+    .flatMap((name) => {
+      const path = join(directory, name);
+      const arch = attempt(() => kernelArchitecture(path), undefined);
+      return arch === undefined ? [] : [{ path, arch }];
+    });
+}
+
+function attempt<T>(action: () => T, otherwise: T): T {
+  try {
+    return action();
+  } catch {
+    return otherwise;
+  }
+}
+
+export function registerDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('find out which hypervisors work here, and what to do about those that do not')
+    .addOption(new Option('--format <format>', 'of the report').choices(['text', 'json']).default('text'))
+    .addHelpText('after', '\nExit code: 0 when some hypervisor works, else 1.')
+    .action(async ({ format }: { readonly format: 'text' | 'json' }) => {
+      const report = await examine(patient());
+      process.stdout.write(
+        format === 'json' ? `${JSON.stringify(report, undefined, 2)}\n` : describe(report),
+      );
+      process.exitCode = report.ok ? 0 : 1;
+    });
+}
