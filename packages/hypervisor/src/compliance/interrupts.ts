@@ -76,22 +76,26 @@ export class InterruptGuest implements AsyncDisposable {
 }
 
 export const interruptTests: readonly GuestTest[] = [
-  guestTest('a level interrupt is taken for as long as the line is high', async (context) => {
-    await using guest = await InterruptGuest.create(context, [LEVEL]);
-    const { interrupts } = guest.machine;
-    guest.onIrq = () => {
-      if (guest.taken.length === 3) interrupts.setLine(LEVEL.gsi, false);
-    };
-    guest.start();
-    await guest.until(() => guest.ready);
-    interrupts.setLine(LEVEL.gsi, true);
-    await guest.until(() => guest.taken.length >= 3 && guest.ended >= 3);
-    // A second interrupt proves that the guest is alive and does not take the first one any more.
-    guest.onIrq = () => interrupts.setLine(LEVEL.gsi, false);
-    interrupts.setLine(LEVEL.gsi, true);
-    await guest.until(() => guest.ended >= 4);
-    context.assert.equal(guest.taken.length, 4, 'interrupts taken');
-  }),
+  guestTest(
+    'a level interrupt is taken for as long as the line is high',
+    async (context) => {
+      await using guest = await InterruptGuest.create(context, [LEVEL]);
+      const { interrupts } = guest.machine;
+      guest.onIrq = () => {
+        if (guest.taken.length === 3) interrupts.setLine(LEVEL.gsi, false);
+      };
+      guest.start();
+      await guest.until(() => guest.ready);
+      interrupts.setLine(LEVEL.gsi, true);
+      await guest.until(() => guest.taken.length >= 3 && guest.ended >= 3);
+      // A second interrupt proves that the guest is alive and does not take the first one any more.
+      guest.onIrq = () => interrupts.setLine(LEVEL.gsi, false);
+      interrupts.setLine(LEVEL.gsi, true);
+      await guest.until(() => guest.ended >= 4);
+      context.assert.equal(guest.taken.length, 4, 'interrupts taken');
+    },
+    ['levelInterrupts'],
+  ),
 
   guestTest('an edge interrupt is taken once for each pulse', async (context) => {
     await using guest = await InterruptGuest.create(context, [EDGE]);
@@ -104,34 +108,42 @@ export const interruptTests: readonly GuestTest[] = [
     }
   }),
 
-  guestTest('interrupts raised before the guest enables them are taken afterwards', async (context) => {
-    await using guest = await InterruptGuest.create(context, [LEVEL, HIGH]);
-    const { interrupts } = guest.machine;
-    guest.onIrq = (gsi) => interrupts.setLine(gsi, false);
-    interrupts.setLine(HIGH.gsi, true);
-    interrupts.setLine(LEVEL.gsi, true);
-    guest.start();
-    await guest.until(() => guest.ended >= 2);
-    context.assert.equal(
-      guest.taken.toSorted((a, b) => a - b),
-      [LEVEL.gsi, HIGH.gsi],
-      'interrupts taken',
-    );
-  }),
-
-  guestTest('interrupts wake a vCPU thread many times over', async (context) => {
-    await using guest = await InterruptGuest.create(context, [LEVEL]);
-    const { interrupts } = guest.machine;
-    guest.onIrq = () => interrupts.setLine(LEVEL.gsi, false);
-    guest.start();
-    await guest.until(() => guest.ready);
-    const rounds = 300;
-    for (let count = 1; count <= rounds; count++) {
+  guestTest(
+    'interrupts raised before the guest enables them are taken afterwards',
+    async (context) => {
+      await using guest = await InterruptGuest.create(context, [LEVEL, HIGH]);
+      const { interrupts } = guest.machine;
+      guest.onIrq = (gsi) => interrupts.setLine(gsi, false);
+      interrupts.setLine(HIGH.gsi, true);
       interrupts.setLine(LEVEL.gsi, true);
-      await guest.until(() => guest.ended >= count);
-    }
-    context.assert.equal(guest.taken.length, rounds, 'interrupts taken');
-  }),
+      guest.start();
+      await guest.until(() => guest.ended >= 2);
+      context.assert.equal(
+        guest.taken.toSorted((a, b) => a - b),
+        [LEVEL.gsi, HIGH.gsi],
+        'interrupts taken',
+      );
+    },
+    ['levelInterrupts'],
+  ),
+
+  guestTest(
+    'interrupts wake a vCPU thread many times over',
+    async (context) => {
+      await using guest = await InterruptGuest.create(context, [LEVEL]);
+      const { interrupts } = guest.machine;
+      guest.onIrq = () => interrupts.setLine(LEVEL.gsi, false);
+      guest.start();
+      await guest.until(() => guest.ready);
+      const rounds = 300;
+      for (let count = 1; count <= rounds; count++) {
+        interrupts.setLine(LEVEL.gsi, true);
+        await guest.until(() => guest.ended >= count);
+      }
+      context.assert.equal(guest.taken.length, rounds, 'interrupts taken');
+    },
+    ['levelInterrupts'],
+  ),
 
   guestTest('each trigger of an interrupt input is an edge', async (context) => {
     await using guest = await InterruptGuest.create(context, [EDGE]);
@@ -139,7 +151,7 @@ export const interruptTests: readonly GuestTest[] = [
     context.assert.equal(input.gsi, EDGE.gsi, 'gsi');
     guest.start();
     await guest.until(() => guest.ready);
-    for (let count = 1; count <= 20; count++) {
+    for (let count = 1; count <= 300; count++) {
       input.trigger();
       await guest.until(() => guest.ended >= count);
       context.assert.equal(guest.taken.length, count, 'interrupts taken');

@@ -14,9 +14,13 @@ export interface Assertions {
  * - `haltExits`: `run()` returns `halt` for a WFI, rather than to wait in the host's kernel;
  * - `instructionClock`: `VmConfig.clock` may be `instructions`;
  * - `smp`: VMs of two vCPUs;
- * - `resample`: `createInterrupt` with `onResample`.
+ * - `resample`: `createInterrupt` with `onResample`;
+ * - `levelInterrupts`: a level-triggered interrupt whose line is low by its end does not come again. A KVM whose local
+ *   APICs are not those of hardware or of Linux may lack it;
+ * - `tscWrites`: the x86 time stamp counter can be set.
  */
-export type ComplianceFeature = 'haltExits' | 'instructionClock' | 'smp' | 'resample';
+export type ComplianceFeature =
+  'haltExits' | 'instructionClock' | 'smp' | 'resample' | 'levelInterrupts' | 'tscWrites';
 
 /** What a test is given. */
 export interface ComplianceContext<H extends Hypervisor = Hypervisor> {

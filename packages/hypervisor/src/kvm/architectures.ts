@@ -15,7 +15,13 @@ export interface KvmArchitecture {
 }
 
 export async function loadArchitecture(arch: 'aarch64' | 'x86_64'): Promise<KvmArchitecture> {
-  if (arch === 'aarch64') throw new Error('not on this architecture');
+  if (arch === 'aarch64') {
+    const [{ AARCH64_CAPABILITIES }, { measureAarch64 }] = await Promise.all([
+      import('./aarch64/hypervisor.ts'),
+      import('./aarch64/measure.ts'),
+    ]);
+    return { capabilities: AARCH64_CAPABILITIES, measure: measureAarch64 };
+  }
   const [{ X86_CAPABILITIES }, { measureX86 }] = await Promise.all([
     import('./x86/hypervisor.ts'),
     import('./x86/measure.ts'),

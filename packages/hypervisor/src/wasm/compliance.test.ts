@@ -10,6 +10,7 @@ const hypervisor = createWasmHypervisor();
 const features: readonly ComplianceFeature[] = [
   'haltExits',
   'instructionClock',
+  'levelInterrupts',
   ...(hypervisor.maxVcpus > 1 ? (['smp'] as const) : []),
 ];
 

@@ -56,19 +56,29 @@ type GicVersion = 2 | 3;
 export function setUpGic(a: Assembler, version: GicVersion, inputs: readonly InputSetup[]): void {
   const v3 = version === 3;
   store32(a, GIC_DISTRIBUTOR + GICD_CTLR, v3 ? GICD_CTLR_ARE | GICD_CTLR_ENABLE_GRP1 : GICD_CTLR_ENABLE);
-  for (const { gsi, edge } of inputs) {
+  for (const [offset, value] of configurations(inputs)) store32(a, GIC_DISTRIBUTOR + offset, value);
+  for (const { gsi } of inputs) {
     const intid = FIRST_SPI + gsi;
     const bit = 2 ** (intid % 32);
     const word = Math.floor(intid / 32) * 4;
     if (v3) store32(a, GIC_DISTRIBUTOR + GIC_IGROUPR + word, 0xffff_ffff);
     store32(a, GIC_DISTRIBUTOR + GIC_IPRIORITYR + Math.floor(intid / 4) * 4, 0x8080_8080);
-    // Each register holds 16 interrupts; the guests have one edge-triggered interrupt in it at most.
-    if (edge) store32(a, GIC_DISTRIBUTOR + GIC_ICFGR + Math.floor(intid / 16) * 4, 2 * 4 ** (intid % 16));
     if (v3) a.movImmediate(0, GIC_DISTRIBUTOR + GICD_IROUTER + 8 * intid).store(8, XZR, 0);
     else store32(a, GIC_DISTRIBUTOR + GICD_ITARGETSR + Math.floor(intid / 4) * 4, 0x0101_0101);
     store32(a, GIC_DISTRIBUTOR + GIC_ISENABLER + word, bit);
   }
   setUpPrivate(a, version, 0);
+}
+
+/** Values of GICD_ICFGR, by offset: 16 interrupts to a register. What it is at first is not defined (IHI 0069 12.9.9). */
+function configurations(inputs: readonly InputSetup[]): ReadonlyMap<number, number> {
+  const values = new Map<number, number>();
+  for (const { gsi, edge } of inputs) {
+    const intid = FIRST_SPI + gsi;
+    const offset = GIC_ICFGR + Math.floor(intid / 16) * 4;
+    values.set(offset, (values.get(offset) ?? 0) + (edge ? 2 * 4 ** (intid % 16) : 0));
+  }
+  return values;
 }
 
 /** The part of {@link setUpGic} that each vCPU does for itself. */

@@ -49,6 +49,8 @@ export class KvmGic implements HypervisorGic {
   readonly #codec: GicStateCodec;
   /** Levels that {@link setSpi} has set, by INTID. */
   readonly #lines = new Uint32Array(LINE_WORDS);
+  /** Interrupts that were pulsed before the GIC began. */
+  readonly #pulses = new Set<number>();
   /** struct kvm_irq_level */
   readonly #irqLevel = new DataView(new ArrayBuffer(8));
   readonly #irqLevelBytes = new Uint8Array(this.#irqLevel.buffer);
@@ -81,13 +83,11 @@ export class KvmGic implements HypervisorGic {
     if (this.#ready) return;
     this.#device.command('the start of the GIC', VGIC_GROUP.CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT);
     this.#ready = true;
-    this.#raiseLines();
-  }
-
-  #raiseLines(): void {
     for (let intid = 0; intid < this.irqs; intid++) {
       if (this.#line(intid)) this.#setLine(intid, true);
     }
+    for (const intid of this.#pulses) this.pulseSpi(intid);
+    this.#pulses.clear();
   }
 
   #line(intid: number): boolean {
@@ -105,8 +105,10 @@ export class KvmGic implements HypervisorGic {
 
   pulseSpi(intid: number): void {
     this.#check(intid);
-    // Before the start every interrupt is level-sensitive, so that nothing would be left of it.
-    if (!this.#ready) return;
+    if (!this.#ready) {
+      this.#pulses.add(intid);
+      return;
+    }
     this.#setLine(intid, true);
     if (!this.#line(intid)) this.#setLine(intid, false);
   }

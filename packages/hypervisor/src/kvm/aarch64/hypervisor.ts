@@ -35,8 +35,13 @@ export class Aarch64KvmHypervisor
 
   /** 0 stands for 40 bits, where the kernel does not tell. */
   protected override vmType(kvm: KvmSystem): number {
-    return Math.min(kvm.capability('ARM_VM_IPA_SIZE'), WANTED_IPA_BITS);
+    return aarch64VmType(kvm);
   }
+}
+
+/** Argument of KVM_CREATE_VM. */
+export function aarch64VmType(kvm: KvmSystem): number {
+  return Math.min(kvm.capability('ARM_VM_IPA_SIZE'), WANTED_IPA_BITS);
 }
 
 /** A VM has one GIC for ever, so that each version is tried with a VM of its own. */
