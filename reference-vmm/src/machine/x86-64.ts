@@ -70,7 +70,8 @@ export class X86Machine implements Machine {
       uart: { port: x86_64.COM1.port, gsi: x86_64.COM1_GSI },
       rtc: { port: x86_64.CMOS.port },
     });
-    x86_64.writeMpTable(this.memory, cpus);
+    if (cpus <= x86_64.MAX_MP_TABLE_VCPUS) x86_64.writeMpTable(this.memory, cpus);
+    x86_64.writeResetVector(this.memory);
     const boot = x86_64.writeBootInformation(this.memory, this.#loaded, {
       cmdline: this.#kernelCmdline(),
       rsdp,
