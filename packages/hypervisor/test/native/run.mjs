@@ -1,13 +1,26 @@
-// Runs the addon's cases under bare Node, for machines without jest: node run.mjs [ADDON]. One line for each case.
+// Runs the addon's cases and endings under bare Node, for machines without jest: node run.mjs [ADDON [--cases]].
+// A line for each.
+import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { loadCases } from './cases/index.mjs';
+import { ENDINGS, runEnding } from './endings.mjs';
 
-const require = createRequire(import.meta.url);
-const addon = process.argv[2];
-const native = addon ? require(addon) : (await import('../../dist/kvm/load.js')).loadNativeKvm();
+const addon =
+  process.argv[2] ??
+  fileURLToPath(new URL(`../../prebuilds/linux-${process.arch}/@vmm+hypervisor.glibc.node`, import.meta.url));
+const cases = loadCases(createRequire(import.meta.url)(addon));
+for (const [name, code] of process.argv.includes('--cases') ? [] : Object.entries(ENDINGS)) {
+  cases.push([
+    `ending: ${name}`,
+    () => {
+      const ending = runEnding(addon, name);
+      assert.equal(ending.code, code, ending.output);
+    },
+  ]);
+}
 let failed = 0;
-for (const [name, run] of await loadCases(native)) {
-  if (process.env.ONLY && !name.includes(process.env.ONLY)) continue;
+for (const [name, run] of cases) {
   try {
     await run();
     console.log(`ok ${name}`);

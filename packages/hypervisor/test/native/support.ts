@@ -36,3 +36,17 @@ export async function loadCases(): Promise<readonly Case[]> {
   };
   return module.loadCases(loadNativeKvm());
 }
+
+interface Endings {
+  readonly ENDINGS: Readonly<Record<string, number>>;
+  runEnding(
+    addon: string,
+    name: string,
+    env?: Readonly<Record<string, string>>,
+  ): { readonly code: number | null; readonly output: string };
+}
+
+/** endings.mjs. */
+export async function loadEndings(): Promise<Endings> {
+  return (await import(script('endings.mjs'))) as Endings;
+}
