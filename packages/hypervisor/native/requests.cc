@@ -82,6 +82,8 @@ size_t structureSize(uint32_t request, std::span<const uint8_t> structure, size_
   const size_t size = requestSize(request);
 #if defined(__x86_64__)
   const uint32_t number = _IOC_NR(request);
+  // KVM_SIGNAL_MSI has the number of KVM_SET_XSAVE.
+  if (request == KVM_SIGNAL_MSI) return size;
   if (number == _IOC_NR(KVM_SET_XSAVE) || number == _IOC_NR(KVM_GET_XSAVE2)) return std::max(size, xsaveSize);
   if (number == _IOC_NR(KVM_GET_NESTED_STATE) || number == _IOC_NR(KVM_SET_NESTED_STATE))
     return std::max<size_t>(size, load<uint32_t>(structure, offsetof(kvm_nested_state, size)));
