@@ -1,11 +1,11 @@
 import type { CpuidEntry } from '@vmm/hypervisor';
 
 /** A {@link CpuidEntry} under construction. */
-export type MutableCpuidEntry = { -readonly [K in keyof CpuidEntry]: CpuidEntry[K] };
+type MutableCpuidEntry = { -readonly [K in keyof CpuidEntry]: CpuidEntry[K] };
 
 /** CPUID's answers under construction. */
 export class CpuidTable {
-  readonly #entries = new Map<string, MutableCpuidEntry>();
+  readonly #entries = new Map<number, MutableCpuidEntry>();
 
   /** Copies the entries; of several for one leaf and subleaf the first counts. */
   constructor(entries: readonly CpuidEntry[]) {
@@ -42,6 +42,7 @@ export class CpuidTable {
   }
 }
 
-function keyOf(leaf: number, index: number): string {
-  return `${leaf}:${index}`;
+/** Subleaves are small numbers: there are 64 at most. */
+function keyOf(leaf: number, index: number): number {
+  return leaf * 2 ** 20 + index;
 }

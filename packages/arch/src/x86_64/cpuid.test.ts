@@ -79,6 +79,7 @@ const AMD: readonly CpuidEntry[] = [
   leaf(0x8000_001d, [0, 0, 0, 0], 4),
   leaf(0x8000_001e, [7, 0x0103, 0x0101, 0]),
   leaf(0x8000_0021, [0xff, 0, 0, 0]),
+  leaf(0x8000_0026, [1, 2, 0x100, 9], 0),
 ];
 
 class Answers {
@@ -207,6 +208,7 @@ describe('topology', () => {
     expect(answers.get(0x8000_001d, 3)?.eax).toBe(0x163 | (5 << 14));
     expect(answers.get(0x8000_001d, 4)?.eax).toBe(0);
     expect(answers.get(0xb, 1)).toMatchObject({ eax: 3, ebx: 6, edx: 4 });
+    expect(answers.get(0x8000_0026)).toBeUndefined();
     expect(new Answers(AMD, ONE).bit(0x8000_0001, 0, 'ecx', 1)).toBe(false);
     expect(new Answers(INTEL, { id: 1, vcpus: 2 }).get(0x8000_0008)?.ecx).toBe(0);
   });

@@ -89,6 +89,8 @@ function setTopology(table: CpuidTable, id: number, vcpus: number): void {
     table.set(level(1, width, vcpus, LEVEL_CORE));
     table.set(level(2, 0, 0, 0));
   }
+  // Another way of telling the host's topology (AMD APM Vol. 3, appendix E), which leaf 0xB stands for.
+  table.remove((entry) => entry.function === 0x8000_0026);
   if (isAmd(table)) setAmdTopology(table, id, vcpus, width);
 }
 
