@@ -77,7 +77,7 @@ export async function privateApt(directory, arch, progress) {
  * @returns {Promise<{ kernel: string, image: string }>}
  */
 export async function baseImage(arch, progress) {
-  const recipe = JSON.stringify([1, NODE_VERSION, PACKAGES, ARCHITECTURES[arch], INIT]);
+  const recipe = JSON.stringify([2, NODE_VERSION, PACKAGES, ARCHITECTURES[arch], INIT]);
   const directory = await cached(`base-${arch}`, digest(recipe), KEEP, async (target) => {
     const work = temporary(join(target, '..'), 'making-');
     try {
@@ -135,6 +135,9 @@ async function makeBase(arch, work, target, progress) {
   const busybox = ['bin/busybox', 'usr/bin/busybox'].find((path) => existsSync(join(packages, path)));
   if (busybox === undefined) throw new RigError('busybox-static holds no busybox');
   place(join(packages, busybox), join(tree, 'usr/bin/busybox'));
+  for (const applet of applets(readFileSync(join(packages, busybox)))) {
+    if (applet !== 'busybox') symlinkSync('busybox', join(tree, 'usr/bin', applet));
+  }
   place(join(work, 'package/bin/node'), join(tree, 'usr/bin/node'));
   const modules = placeModules(packages, tree, load, offer);
   writeFileSync(join(tree, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
@@ -147,6 +150,22 @@ async function makeBase(arch, work, target, progress) {
   const boot = readdirSync(join(packages, 'boot')).find((name) => name.startsWith('vmlinuz-'));
   if (boot === undefined) throw new RigError(`${kernel} holds no kernel`);
   renameSync(join(packages, 'boot', boot), join(target, 'vmlinuz'));
+}
+
+/**
+ * Names of busybox's commands, from its table of them: the binary may be of another architecture, and making the
+ * links at every boot takes half a second there.
+ *
+ * @param {Buffer} busybox
+ */
+function applets(busybox) {
+  const table = busybox.indexOf('\0[\0[[\0', 0, 'latin1') + 1;
+  const end = busybox.indexOf('\0\0', table, 'latin1');
+  const names = busybox.toString('latin1', table, end).split('\0');
+  if (table === 0 || !names.includes('insmod') || names.some((name) => !/^[\w.[-]+$/.test(name))) {
+    throw new RigError("busybox's table of commands is not where it was");
+  }
+  return names;
 }
 
 /**

@@ -37,7 +37,7 @@ function machineArguments({ arch, gic }) {
 /** @param {MachineOptions} options */
 function kernelCommandLine({ arch, images, cpus }) {
   return [
-    `console=${arch === 'x86_64' ? 'ttyS0' : 'ttyAMA0'} quiet panic=-1 mitigations=off cryptomgr.notests`,
+    `console=${arch === 'x86_64' ? 'ttyS0' : 'ttyAMA0'} quiet panic=-1 mitigations=off cryptomgr.notests nokaslr apparmor=0`,
     'random.trust_cpu=on random.trust_bootloader=on',
     ...(arch === 'x86_64' ? ['reboot=t no_timer_check tsc=reliable'] : []),
     `maxcpus=${cpus} root=/dev/nvme0n1 rootfstype=ext4 rw init=/rig/init rig_run=nvme0n${images.length}`,

@@ -4,7 +4,6 @@ B=/bin/busybox
 $B mount -t proc proc /proc
 $B mount -t sysfs sysfs /sys
 export PATH=/usr/bin:/usr/sbin
-[ -e /usr/bin/sh ] || $B --install -s /usr/bin
 while read -r module; do insmod "/rig/modules.d/$module.ko"; done </rig/modules
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
