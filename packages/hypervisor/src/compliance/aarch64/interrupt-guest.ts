@@ -10,7 +10,6 @@ const ESR_EL1 = sysreg(3, 0, 5, 2, 0);
 const ICC_PMR_EL1 = sysreg(3, 0, 4, 6, 0);
 const ICC_IAR1_EL1 = sysreg(3, 0, 12, 12, 0);
 const ICC_EOIR1_EL1 = sysreg(3, 0, 12, 12, 1);
-const ICC_HPPIR1_EL1 = sysreg(3, 0, 12, 12, 2);
 const ICC_SRE_EL1 = sysreg(3, 0, 12, 12, 5);
 const ICC_IGRPEN1_EL1 = sysreg(3, 0, 12, 12, 7);
 const ICC_SGI1R_EL1 = sysreg(3, 0, 12, 11, 5);
@@ -21,8 +20,6 @@ export const CNTVCT_EL0: number = sysreg(3, 3, 14, 0, 2);
 
 /** INTID of the virtual timer. */
 export const VIRTUAL_TIMER = 27;
-/** INTID that says that there is none (IHI 0069 2.2.1). */
-export const NO_INTERRUPT = 1023;
 
 // IHI 0069 12.8 and 12.10.
 const GICD_CTLR = 0x0000;
@@ -46,8 +43,7 @@ const GICC_CTLR_ENABLE = 1 << 0;
 const GICC_PMR = 0x0004;
 const GICC_IAR = 0x000c;
 const GICC_EOIR = 0x0010;
-const GICC_HPPIR = 0x0018;
-/** Bits of the INTID in GICC_IAR and GICC_HPPIR. */
+/** Bits of the INTID in GICC_IAR. */
 const GICC_INTID_BITS = 10;
 
 type GicVersion = 2 | 3;
@@ -111,6 +107,13 @@ function setUpRedistributor(a: Assembler, vcpu: number): void {
   a.movz(0, 1).msr(ICC_IGRPEN1_EL1, 0).isb();
 }
 
+/** Priority of a shared interrupt: lower values come first; {@link setUpGic} has given 0x80. */
+export function setPriority(a: Assembler, intid: number, priority: number): void {
+  a.movImmediate(0, GIC_DISTRIBUTOR + GIC_IPRIORITYR + intid)
+    .movz(1, priority)
+    .store(1, 1, 0);
+}
+
 function store32(a: Assembler, address: number, value: number): void {
   a.movImmediate(0, address)
     .movImmediate(1, value >>> 0)
@@ -125,15 +128,6 @@ export function sendSgi(a: Assembler, version: GicVersion, target: number, intid
       .msr(ICC_SGI1R_EL1, 0)
       .isb();
   else store32(a, GIC_DISTRIBUTOR + GICD_SGIR, 2 ** (16 + target) + intid);
-}
-
-/** The highest pending interrupt into `register`, or {@link NO_INTERRUPT}; with GICv2, changes x11. */
-export function highestPending(a: Assembler, version: GicVersion, register: number): void {
-  if (version === 3) {
-    a.mrs(register, ICC_HPPIR1_EL1);
-  } else {
-    a.movImmediate(11, GIC_CPU_INTERFACE + GICC_HPPIR).load(4, register, 11);
-  }
 }
 
 /** Points VBAR_EL1 to the label `vectors`. */

@@ -6,11 +6,13 @@ import {
   CNTV_CVAL_EL0,
   CNTV_TVAL_EL0,
   CNTVCT_EL0,
+  setPriority,
   setUpGic,
   setUpVectors,
   vectors,
   VIRTUAL_TIMER,
 } from './interrupt-guest.ts';
+import { XZR } from './assembler.ts';
 import { Aarch64Machine } from './machine.ts';
 import { FIRST_SPI, GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, X_MMIO } from './map.ts';
 import type { Aarch64Test } from './test.ts';
@@ -53,18 +55,24 @@ export const interruptTests: readonly Aarch64Test[] = [
     context.assert.equal(taken, [FIRST_SPI + EDGE.gsi], 'interrupts taken');
   }),
 
-  test('of equal priorities, the lower INTID comes first, IHI 0069 4.8', async (context) => {
+  test('the interrupt of the higher priority comes first, IHI 0069 4.8', async (context) => {
     await using machine = await Aarch64Machine.create(context, { interrupts: true });
-    const { interrupts } = machine;
-    machine.loadInterruptGuest([LEVEL, HIGH]);
+    const { interrupts, gicVersion } = machine;
+    machine.assemble((a) => {
+      setUpVectors(a);
+      setUpGic(a, gicVersion, [LEVEL, HIGH]);
+      setPriority(a, FIRST_SPI + HIGH.gsi, 0x40);
+      a.store(4, XZR, X_MMIO, REPORT.READY).daifClear(2).label('wait').wfi().b('wait');
+      vectors(a, gicVersion);
+    });
     const taken = await takeInterrupts(machine, 2, {
       ready: () => {
-        interrupts.setLine(HIGH.gsi, true);
         interrupts.setLine(LEVEL.gsi, true);
+        interrupts.setLine(HIGH.gsi, true);
       },
       irq: (intid) => interrupts.setLine(intid - FIRST_SPI, false),
     });
-    context.assert.equal(taken, [FIRST_SPI + LEVEL.gsi, FIRST_SPI + HIGH.gsi], 'interrupts taken');
+    context.assert.equal(taken, [FIRST_SPI + HIGH.gsi, FIRST_SPI + LEVEL.gsi], 'interrupts taken');
   }),
 
   test('the timer wakes a vCPU thread from WFI', async (context) => {

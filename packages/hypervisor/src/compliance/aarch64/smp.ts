@@ -1,15 +1,5 @@
 import { DATA, MMIO, RAM, REPORT } from '../machine.ts';
-import {
-  CNTV_CTL_EL0,
-  highestPending,
-  NO_INTERRUPT,
-  sendSgi,
-  setUpGic,
-  setUpPrivate,
-  setUpVectors,
-  VIRTUAL_TIMER,
-  vectors,
-} from './interrupt-guest.ts';
+import { sendSgi, setUpGic, setUpPrivate, setUpVectors, vectors } from './interrupt-guest.ts';
 import { Aarch64Machine } from './machine.ts';
 import { X_DATA, X_MMIO } from './map.ts';
 import type { Aarch64Test } from './test.ts';
@@ -84,43 +74,6 @@ export const smpTests: readonly Aarch64Test[] = [
       copied.poweredOff = false;
       copied.restore(structuredClone(machine.vcpu.save()));
       assert.equal(copied.poweredOff, false, 'restored from one that is on');
-    },
-    ['smp'],
-  ),
-
-  test(
-    "a vCPU's timer raises and lowers its line while another one uses the GIC",
-    async (context) => {
-      const rounds = 20_000;
-      await using machine = await Aarch64Machine.create(context, { vcpus: 2, interrupts: true });
-      const { gicVersion, vm, vcpu } = machine;
-      machine.assemble((a) => {
-        a.cbnz(22, 'second');
-        setUpGic(a, gicVersion, []);
-        a.b('ready').label('second');
-        setUpPrivate(a, gicVersion, 1);
-        a.label('ready').movImmediate(5, rounds).label('again');
-        // CNTV_CVAL_EL0 is 0, so that the timer fires when it is enabled; interrupts are masked.
-        a.movz(0, 1).msr(CNTV_CTL_EL0, 0).isb().label('pending');
-        highestPending(a, gicVersion, 1);
-        a.subImmediate(2, 1, VIRTUAL_TIMER).cbnz(2, 'pending');
-        a.movz(0, 0).msr(CNTV_CTL_EL0, 0).isb().label('idle');
-        highestPending(a, gicVersion, 1);
-        a.subImmediate(2, 1, NO_INTERRUPT).cbnz(2, 'idle');
-        a.subImmediate(5, 5, 1).cbnz(5, 'again');
-        a.label('end').store(4, 5, X_MMIO).b('end');
-      });
-      const second = vm.createVcpu(1);
-      machine.begin(second, RAM);
-      second.setRegister('x22', 1n);
-      await Promise.all(
-        [vcpu, second].map(async (each) =>
-          each.start((exit) => {
-            context.assert.equal(machine.mmio(exit).value, 0, `rounds that vCPU ${each.id} did not come to`);
-            return 'stop';
-          }),
-        ),
-      );
     },
     ['smp'],
   ),
