@@ -119,31 +119,55 @@ describe('16550A transmission', () => {
     }
   });
 
-  it('interrupts after each write that follows a read of IIR', () => {
+  it('interrupts after what is written at once, and again after the next', async () => {
     const r = rig();
     r.write(R.IER, R.IER_ETBEI);
     r.read(R.IIR);
-    for (const byte of ascii('abc')) {
-      const before = r.line.edges;
-      r.write(R.THR, byte);
-      expect(r.line.edges).toBe(before + 1);
-      expect(r.read(R.IIR)).toBe(R.IIR_THR_EMPTY);
+    for (const edges of [2, 3]) {
+      for (const byte of ascii('abc')) r.write(R.THR, byte);
+      await Promise.resolve();
+      expect([r.line.edges, r.read(R.IIR)]).toEqual([edges, R.IIR_THR_EMPTY]);
+    }
+    for (const edges of [4, 5]) {
+      r.write(R.THR, 0x64);
+      r.uart.flush();
+      expect([r.line.edges, r.read(R.IIR)]).toEqual([edges, R.IIR_THR_EMPTY]);
     }
   });
 
-  it('gives a driver that does not read IIR an edge after what it writes at once', async () => {
+  it('does not interrupt a driver that reads IIR to see whether to write more', async () => {
     const r = rig();
     r.write(R.IER, R.IER_ETBEI);
-    r.write(R.THR, 1);
-    r.write(R.THR, 2);
+    for (let burst = 0; burst < 5; burst++) {
+      expect(r.read(R.IIR)).toBe(R.IIR_THR_EMPTY);
+      for (const byte of ascii('abc')) r.write(R.THR, byte);
+    }
+    r.write(R.IER, 0);
     await Promise.resolve();
-    await Promise.resolve();
-    expect(r.line.edges).toBe(2);
-    r.write(R.THR, 3);
+    expect([r.line.edges, r.read(R.IIR)]).toEqual([1, R.IIR_NONE]);
+  });
+
+  it('interrupts a driver that does not read IIR, each time', async () => {
+    const r = rig();
+    r.write(R.IER, R.IER_ETBEI);
+    for (const edges of [2, 3]) {
+      r.write(R.THR, 1);
+      r.write(R.THR, 2);
+      await Promise.resolve();
+      expect(r.line.edges).toBe(edges);
+    }
+  });
+
+  it('interrupts for input that comes while such an interrupt is due, once', async () => {
+    const r = rig();
+    r.write(R.IER, R.IER_ETBEI | R.IER_ERBFI);
     r.read(R.IIR);
+    r.write(R.THR, 1);
+    r.uart.enqueueInput(ascii('x'));
     await Promise.resolve();
-    await Promise.resolve();
-    expect(r.line.edges).toBe(2);
+    expect([r.line.edges, r.read(R.IIR)]).toEqual([2, R.IIR_RECEIVED]);
+    r.read(R.RBR);
+    expect(r.read(R.IIR)).toBe(R.IIR_THR_EMPTY);
   });
 
   it('has a full transmitter while output is blocked, keeps 4096 bytes and counts what is lost', () => {

@@ -41,7 +41,7 @@ export interface Uart16550AStatistics {
   readonly receivedBytes: number;
   /** Bytes that the guest sent while output was blocked and its buffer full. */
   readonly lostBytes: number;
-  /** How often INTR rose. */
+  /** Edges, or rises of the level, of INTR. */
   readonly interrupts: number;
 }
 
@@ -99,7 +99,7 @@ export class Uart16550A implements BusDevice {
   #overrun = false;
   #thrEmpty = false;
   #high = false;
-  #edgeOwed = false;
+  #edgeDue = false;
   #sent = 0;
   #received = 0;
   #interrupts = 0;
@@ -155,11 +155,12 @@ export class Uart16550A implements BusDevice {
   }
 
   /**
-   * Hands buffered output to the sink now. Without it that happens in a microtask after the guest's access, and
-   * when 4096 bytes have come together.
+   * Hands buffered output to the sink and raises the interrupt for it now. Without it that happens in a microtask after
+   * the guest's access, and when 4096 bytes have come together.
    */
   flush(): void {
     this.#output.flush();
+    this.#settleEdge();
   }
 
   /**
@@ -347,7 +348,6 @@ export class Uart16550A implements BusDevice {
     const cause = this.#cause();
     if (cause === R.IIR_THR_EMPTY) {
       this.#thrEmpty = false;
-      this.#edgeOwed = false;
       this.#update();
     }
     return (this.#fcr & R.FCR_ENABLE) !== 0 ? cause | R.IIR_FIFOS : cause;
@@ -378,23 +378,26 @@ export class Uart16550A implements BusDevice {
     if ((this.#mcr & R.MCR_LOOP) !== 0) this.#loop(byte);
     else this.#output.push(byte);
     if (this.#output.blocked) return;
-    if (this.#thrEmpty && this.#edge && this.#high) this.#oweEdge();
     this.#thrEmpty = true;
-    this.#update();
+    if (this.#edge) this.#deferEdge();
+    else this.#update();
   }
 
   /**
-   * THR is full and empty again, so INTR falls and rises. A driver that reads IIR sees that it has to go on; for one
-   * that does not, there is another edge when it has written what it had.
+   * THR is full and empty again, so INTR falls and rises: an edge. A driver that writes in bursts and reads IIR to see
+   * whether to go on needs none, so it has until the end of the turn to do that.
    */
-  #oweEdge(): void {
-    if (this.#edgeOwed || this.#cause() !== R.IIR_THR_EMPTY) return;
-    this.#edgeOwed = true;
-    void Promise.resolve().then(() => {
-      if (!this.#edgeOwed) return;
-      this.#edgeOwed = false;
-      if (this.#cause() === R.IIR_THR_EMPTY) this.#raise();
-    });
+  #deferEdge(): void {
+    if (this.#edgeDue || this.#cause() !== R.IIR_THR_EMPTY) return;
+    this.#edgeDue = true;
+    void Promise.resolve().then(() => this.#settleEdge());
+  }
+
+  #settleEdge(): void {
+    if (!this.#edgeDue) return;
+    this.#edgeDue = false;
+    this.#high = this.#cause() !== R.IIR_NONE;
+    if (this.#high) this.#raise();
   }
 
   #loop(byte: number): void {
@@ -498,7 +501,7 @@ export class Uart16550A implements BusDevice {
   /** Derives INTR anew and reports a change. */
   #update(): void {
     const high = this.#cause() !== R.IIR_NONE;
-    if (high === this.#high) return;
+    if (high === this.#high || (high && this.#edgeDue)) return;
     this.#high = high;
     if (high) this.#raise();
     else if (!this.#edge) this.#interrupt.setLevel(false);
