@@ -319,11 +319,8 @@ describe('consistency', () => {
         if (has(7, 0, 'ebx', 16)) expect(has(7, 0, 'ebx', 5)).toBe(true);
         if (has(7, 0, 'ebx', 5)) expect(has(1, 0, 'ecx', 28)).toBe(true);
         if (has(1, 0, 'ecx', 28)) expect(has(1, 0, 'ecx', 26)).toBe(true);
-        for (const { eax, ebx, ecx, edx } of once) {
-          for (const value of [eax, ebx, ecx, edx]) {
-            expect(Number.isInteger(value) && value >= 0 && value <= ALL).toBe(true);
-          }
-        }
+        const values = once.flatMap(({ eax, ebx, ecx, edx }) => [eax, ebx, ecx, edx]);
+        expect(values.every((value) => Number.isInteger(value) && value >= 0 && value <= ALL)).toBe(true);
       }),
     );
   });

@@ -43,6 +43,8 @@ describe('identifyKernel', () => {
 });
 
 describe('loadKernel refuses', () => {
+  const memory = x86Memory(32 * MIB);
+
   it.each<[string, Uint8Array, string]>([
     ['an arm64 Image', image(), 'WRONG_ARCHITECTURE'],
     ['an arm64 EFI zboot image', zboot(new Uint8Array(9)), 'WRONG_ARCHITECTURE'],
@@ -58,7 +60,7 @@ describe('loadKernel refuses', () => {
     ['half an ELF header', elf().subarray(0, 40), 'TRUNCATED'],
     ['half a setup header', bzImage().subarray(0, 0x240), 'TRUNCATED'],
   ])('%s', async (_, kernel, code) => {
-    expect(await codeOf(() => loadKernel(x86Memory(32 * MIB), kernel))).toBe(code);
+    expect(await codeOf(() => loadKernel(memory, kernel))).toBe(code);
   });
 
   it.each<[string, BzImageFields, string]>([
@@ -83,7 +85,7 @@ describe('loadKernel refuses', () => {
       'UNSUPPORTED_KERNEL',
     ],
   ])('a bzImage with %s', async (_, fields, code) => {
-    expect(await codeOf(() => loadKernel(x86Memory(32 * MIB), bzImage(fields)))).toBe(code);
+    expect(await codeOf(() => loadKernel(memory, bzImage(fields)))).toBe(code);
   });
 
   const u64 = (1n << 64n) - 1n;
@@ -129,17 +131,15 @@ describe('loadKernel refuses', () => {
     ['a MiB of notes', { segments: [LOAD, { type: 4, data: new Uint8Array(MIB) }] }, 'BAD_KERNEL'],
     ['notes behind its end', { segments: [LOAD, { type: 4, offset: u64, fileSize: 9n }] }, 'TRUNCATED'],
   ])('an ELF file with %s', async (_, fields, code) => {
-    expect(await codeOf(() => loadKernel(x86Memory(32 * MIB), elf(fields)))).toBe(code);
+    expect(await codeOf(() => loadKernel(memory, elf(fields)))).toBe(code);
   });
 
   it('a protocol that the kernel does not speak', async () => {
-    const memory = x86Memory(32 * MIB);
     expect(await codeOf(() => loadKernel(memory, bzImage(), { protocol: 'pvh' }))).toBe('UNSUPPORTED_KERNEL');
     expect(await codeOf(() => loadKernel(memory, elf(), { protocol: 'pvh' }))).toBe('UNSUPPORTED_KERNEL');
   });
 
   it('what it says it was given instead', async () => {
-    const memory = x86Memory(32 * MIB);
     await expect(loadKernel(memory, image())).rejects.toThrow(
       'an arm64 kernel (Image), but this machine is x86-64',
     );
