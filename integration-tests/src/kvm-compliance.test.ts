@@ -2,7 +2,7 @@ import { type Arch, openRig } from '../../scripts/rig/index.mjs';
 
 /** Only a hang reaches it. */
 const LIMIT = 900_000;
-const SUITE = 'packages/hypervisor/test/kvm/compliance.mjs';
+const SUITE = 'packages/hypervisor/test/rig/compliance.mjs';
 
 const MACHINES: readonly { name: string; arch: Arch; gic?: 2 | 3 }[] = [
   { name: 'x86-64', arch: 'x86_64' },

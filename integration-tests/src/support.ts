@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CpioEntry, type Guest, buildCpio, prepareGuest } from '@vmm/reference-vmm';
+import { type Architecture, type CpioEntry, type Guest, buildCpio, prepareGuest } from '@vmm/reference-vmm';
 
 export const ROOT: string = fileURLToPath(new URL('../..', import.meta.url));
 export const CLI: string = join(ROOT, 'reference-vmm/dist/cli/main.js');
@@ -105,13 +105,13 @@ export class Scratch implements Disposable {
 }
 
 /** The built-in guest's files. */
-export function guest(): Promise<Guest> {
-  return prepareGuest((message) => process.stderr.write(`${message}\n`));
+export function guest(arch: Architecture = 'aarch64'): Promise<Guest> {
+  return prepareGuest((message) => process.stderr.write(`${message}\n`), arch);
 }
 
 /** An initial RAM filesystem whose init is a script for the guest's own busybox. */
-export async function initrdWith(script: string): Promise<Uint8Array> {
-  const { initramfs } = await guest();
+export async function initrdWith(script: string, arch?: Architecture): Promise<Uint8Array> {
+  const { initramfs } = await guest(arch);
   const busybox = extract(readFileSync(initramfs), 'bin/busybox');
   const entries: CpioEntry[] = [
     ...['bin', 'proc', 'sys', 'dev'].map((path): CpioEntry => ({ type: 'directory', path })),

@@ -1,0 +1,161 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Architecture, prepareGuest } from '@vmm/reference-vmm';
+import { diagnoseKvm } from '@vmm/hypervisor/kvm';
+import { openRig } from '../../scripts/rig/index.mjs';
+import { CLI, ROOT } from './support.ts';
+
+/** Longest time for one command, on a busy machine: only a hang reaches it. */
+const COMMAND_LIMIT = 240_000;
+
+/** Where the rig has what {@link KvmPlace} puts there. */
+const RIG_FILES = '/kvm-test';
+const RIG_CLI = '/work/reference-vmm/dist/cli/main.js';
+
+export interface CommandResult {
+  readonly code: number | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+export interface PlaceOptions {
+  readonly cpus?: number;
+  /** arm64 rig: version of its interrupt controller. */
+  readonly gic?: 2 | 3;
+}
+
+type Rig = Awaited<ReturnType<typeof openRig>>;
+
+/**
+ * A place with KVM that runs stock guests of an architecture: this machine if its KVM does, else an emulated one. Files
+ * are put in before it is opened.
+ */
+export class KvmPlace implements AsyncDisposable {
+  readonly arch: Architecture;
+  readonly #options: PlaceOptions;
+  readonly #directory = mkdtempSync(join(tmpdir(), 'vmm-kvm-'));
+  #rig: Rig | undefined;
+
+  constructor(arch: Architecture, options: PlaceOptions = {}) {
+    this.arch = arch;
+    this.#options = options;
+  }
+
+  put(name: string, content: Uint8Array): void {
+    writeFileSync(join(this.#directory, name), content);
+  }
+
+  async open(): Promise<void> {
+    const host = await diagnoseKvm();
+    if (host.arch === this.arch && host.hardwareBacked) return;
+    process.stdout.write(`KVM for ${this.arch}: in the rig\n`);
+    this.#rig = await openRig({
+      arch: this.arch === 'x86_64' ? 'x86_64' : 'arm64',
+      cpus: this.#options.cpus ?? 1,
+      gic: this.#options.gic ?? 3,
+      timeoutMs: COMMAND_LIMIT,
+      files: [{ host: this.#directory, guest: RIG_FILES }],
+    });
+  }
+
+  /** Path of a file of {@link put}, for commands. */
+  path(name: string): string {
+    return join(this.#rig === undefined ? this.#directory : RIG_FILES, name);
+  }
+
+  /** Runs `reference-vmm`. */
+  vmm(args: readonly string[], stdin: string | Uint8Array = ''): Promise<CommandResult> {
+    return this.#run([this.#rig === undefined ? CLI : RIG_CLI, ...args], stdin);
+  }
+
+  /** A file's content as it is there now. */
+  async read(name: string): Promise<Buffer> {
+    const script = 'process.stdout.write(require("fs").readFileSync(process.argv[1]))';
+    return (await this.#run(['-e', script, this.path(name)], '')).stdout;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#rig?.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  async #run(args: readonly string[], stdin: string | Uint8Array): Promise<CommandResult> {
+    if (this.#rig === undefined) return here(args, stdin);
+    const { code, stdout, stderr, timedOut } = await this.#rig.run(['node', ...args], { stdin });
+    if (timedOut) throw new Error(`no end of ${args.join(' ')}:\n${stdout.toString()}\n${stderr.toString()}`);
+    return { code, stdout, stderr: stderr.toString() };
+  }
+}
+
+function here(args: readonly string[], stdin: string | Uint8Array): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: ROOT, timeout: COMMAND_LIMIT, killSignal: 'SIGKILL' });
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    child.stdout.on('data', (bytes: Buffer) => stdout.push(bytes));
+    child.stderr.on('data', (bytes: Buffer) => stderr.push(bytes));
+    child.on('error', reject);
+    child.on('close', (code) =>
+      resolve({ code, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() }),
+    );
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(stdin);
+  });
+}
+
+/** Fields of a bzImage's header (Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header"). */
+const SETUP_SECTS = 0x1f1;
+const PAYLOAD_OFFSET = 0x248;
+const PAYLOAD_LENGTH = 0x24c;
+
+/** Debian's kernel as it comes, and the ELF file in it, which is compressed with LZ4. */
+export async function stockKernels(): Promise<{
+  readonly bzImage: Uint8Array;
+  readonly vmlinux: Uint8Array;
+}> {
+  const { kernel } = await prepareGuest((message) => process.stderr.write(`${message}\n`), 'x86_64');
+  const bzImage = readFileSync(kernel);
+  const start = (bzImage.readUInt8(SETUP_SECTS) + 1) * 512 + bzImage.readUInt32LE(PAYLOAD_OFFSET);
+  const payload = bzImage.subarray(start, start + bzImage.readUInt32LE(PAYLOAD_LENGTH));
+  // The last four bytes are the uncompressed size.
+  const size = payload.readUInt32LE(payload.length - 4);
+  return { bzImage, vmlinux: unlz4(payload.subarray(0, -4), size) };
+}
+
+const LZ4_LEGACY_MAGIC = 0x184c2102;
+
+/** Blocks of LZ4 in the legacy frame (lz4_Frame_format.md, "Legacy frame"; lz4_Block_format.md). */
+function unlz4(frame: Buffer, size: number): Uint8Array {
+  if (frame.readUInt32LE(0) !== LZ4_LEGACY_MAGIC) throw new Error('the kernel is not compressed with LZ4');
+  const output = new Uint8Array(size);
+  let at = 0;
+  for (let block = 4; block < frame.length;) {
+    const end = block + 4 + frame.readUInt32LE(block);
+    for (let input = block + 4; input < end;) {
+      const token = frame[input++]!;
+      const length = (short: number): number => {
+        let sum = short;
+        if (short === 15) {
+          let more;
+          do sum += more = frame[input++]!;
+          while (more === 255);
+        }
+        return sum;
+      };
+      const literals = length(token >> 4);
+      output.set(frame.subarray(input, input + literals), at);
+      input += literals;
+      at += literals;
+      if (input >= end) break;
+      const distance = frame.readUInt16LE(input);
+      input += 2;
+      const copied = length(token & 15) + 4;
+      // The two may overlap, byte by byte.
+      for (let count = 0; count < copied; count++, at++) output[at] = output[at - distance]!;
+    }
+    block = end;
+  }
+  return output;
+}

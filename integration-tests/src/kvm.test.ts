@@ -1,0 +1,226 @@
+import { jest } from '@jest/globals';
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type CommandResult, KvmPlace, stockKernels } from './kvm-support.ts';
+import { guest, initrdWith, sha256 } from './support.ts';
+
+// One machine runs all tests of an architecture: what is slow is the machine.
+jest.setTimeout(600_000);
+
+const MIB = 1024 * 1024;
+
+/** An init that tells how many CPUs there are, reads a line from the serial port, and then does as the kernel is told. */
+const INIT = [
+  'echo "cpus=$(nproc)"',
+  'read -r line',
+  'echo "heard <$line>"',
+  'case "$(cat /proc/cmdline)" in *end=panic*) exit 3 ;; *end=reboot*) reboot -f ;; *) poweroff -f ;; esac',
+].join('\n');
+
+/** Wrong or missing tables make the kernel complain; so do broken devices. */
+const COMPLAINTS =
+  'dmesg | grep -iE "acpi.*(error|warning|exception|bug)|firmware bug|call trace|unhandled|mp.table.*(bad|error)" >&2';
+
+function total(result: CommandResult): number {
+  return Number(/^MemTotal: +(\d+) kB/m.exec(result.stdout.toString())?.[1]) / 1024;
+}
+
+/** Kernel image, page tables and the struct pages (1/64) are not in MemTotal. */
+function expectMemory(result: CommandResult, mebibytes: number): void {
+  expect(total(result)).toBeLessThanOrEqual(mebibytes);
+  expect(total(result)).toBeGreaterThan(mebibytes * (1 - 1 / 32) - 64);
+}
+
+/** What has to hold on any KVM. */
+function testsOf(place: KvmPlace, console: string): void {
+  const run = (options: readonly string[], script: string, stdin?: Uint8Array): Promise<CommandResult> =>
+    place.vmm(['run', '--hypervisor', 'kvm', ...options, '--', 'sh', '-c', script], stdin);
+  const boot = (options: readonly string[], cmdline: string): Promise<CommandResult> =>
+    place.vmm(
+      [
+        ...['run', '--hypervisor', 'kvm', '--initrd', place.path('init.cpio'), ...options],
+        ...['-p', `console=${console} quiet panic=-1 cryptomgr.notests ${cmdline}`],
+      ],
+      'typed in\n',
+    );
+  const source = randomBytes(4 * MIB);
+
+  beforeAll(async () => {
+    place.put('kernel', readFileSync((await guest(place.arch)).kernel));
+    place.put('init.cpio', await initrdWith(INIT, place.arch));
+    place.put('source.img', source);
+    place.put('target.img', new Uint8Array(source.length));
+    await place.open();
+  });
+  afterAll(() => place[Symbol.asyncDispose]());
+
+  it('auto takes KVM and the architecture of the machine, and says so', async () => {
+    const result = await place.vmm(['run', '--', 'uname', '-m']);
+    expect(result.stdout.toString()).toBe(`${place.arch}\n`);
+    expect(result.stderr).toBe('reference-vmm: hypervisor: KVM\n');
+    expect(result.code).toBe(0);
+  });
+
+  it('doctor finds it', async () => {
+    const result = await place.vmm(['doctor', '--format', 'json']);
+    expect(JSON.parse(result.stdout.toString())).toMatchObject({
+      ok: true,
+      kvm: { available: true, stockGuests: true, arch: place.arch },
+      auto: { hypervisor: 'kvm', arch: place.arch },
+    });
+    expect(result.code).toBe(0);
+  });
+
+  it('passes every byte of the standard streams and the exit code, and the kernel has no complaints', async () => {
+    const input = randomBytes(300_001);
+    const result = await run([], `${COMPLAINTS}; sha256sum; exit 7`, input);
+    expect(result.stderr).toBe('');
+    expect(result.stdout.toString()).toBe(`${sha256(input)}  -\n`);
+    expect(result.code).toBe(7);
+  });
+
+  it.each([2, 4])('has %i vCPUs when told to, and they all run', async (cpus) => {
+    const each = 'taskset -c $c sh -c "echo on"';
+    const result = await run(
+      ['-c', `${cpus}`],
+      `nproc; c=0; while [ $c -lt $(nproc) ]; do ${each}; c=$((c+1)); done`,
+    );
+    expect(result.stdout.toString()).toBe(`${cpus}\n${'on\n'.repeat(cpus)}`);
+    expect(result.code).toBe(0);
+  });
+
+  it.each([
+    ['64M', 64],
+    ['1536M', 1536],
+    ['5G', 5120],
+  ])('has the memory it was given, around the devices: %s', async (size, mebibytes) => {
+    expectMemory(await run(['-m', size], 'cat /proc/meminfo'), mebibytes);
+  });
+
+  it('reads and writes disks exactly', async () => {
+    const result = await run(
+      ['-d', `${place.path('source.img')},ro`, '-d', place.path('target.img')],
+      'sha256sum </dev/vda; dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null; sha256sum </dev/vdb',
+    );
+    const sum = sha256(source);
+    expect(result.stdout.toString()).toBe(`${sum}  -\n${sum}  -\n`);
+    expect(sha256(await place.read('target.img'))).toBe(sum);
+  });
+
+  it('ends at --timeout, also while the guest spins', async () => {
+    const result = await place.vmm([
+      ...['run', '--hypervisor', 'kvm', '-c', '2', '--timeout', '20s', '--'],
+      'sh',
+      '-c',
+      'while :; do :; done',
+    ]);
+    expect(result.code).toBe(124);
+  });
+
+  it('boots a kernel and an initrd of the user, hears the serial port, and powers off', async () => {
+    const result = await boot(['-k', place.path('kernel')], '');
+    expect(result.stdout.toString()).toMatch(/cpus=1[^]*heard <typed in>/);
+    expect(result.stderr).toContain('powered off');
+    expect(result.code).toBe(0);
+  });
+
+  it('tells a reboot', async () => {
+    const result = await boot(['-k', place.path('kernel')], 'end=reboot');
+    expect(result.stderr).toContain('rebooted');
+    expect(result.code).toBe(0);
+  });
+
+  it('tells a panic', async () => {
+    const result = await boot(['-k', place.path('kernel')], 'end=panic');
+    expect(result.stderr).toMatch(/kernel panicked: .*Attempted to kill init/);
+    expect(result.code).toBe(125);
+  });
+}
+
+describe('x86-64', () => {
+  const place = new KvmPlace('x86_64', { cpus: 2 });
+  const run = (options: readonly string[], script: string): Promise<CommandResult> =>
+    place.vmm(['run', '--hypervisor', 'kvm', ...options, '--', 'sh', '-c', script]);
+  const boot = (kernel: string, options: readonly string[], cmdline: string): Promise<CommandResult> =>
+    place.vmm(
+      [
+        ...['run', '--hypervisor', 'kvm', '-k', place.path(kernel), '--initrd', place.path('init.cpio')],
+        ...[...options, '-p', `console=ttyS0 quiet panic=-1 cryptomgr.notests end=reboot ${cmdline}`],
+      ],
+      'typed in\n',
+    );
+  beforeAll(async () => {
+    place.put('vmlinux', (await stockKernels()).vmlinux);
+  });
+  testsOf(place, 'ttyS0');
+
+  it.each([
+    ['pvh', 'triple fault', 'reboot=t'],
+    ['linux64', 'keyboard controller', 'reboot=k'],
+  ])('boots vmlinux by %s; a reboot by %s ends the VM', async (protocol, _, reboot) => {
+    const result = await boot('vmlinux', ['--boot-protocol', protocol], reboot);
+    expect(result.stdout.toString()).toContain('heard <typed in>');
+    expect(result.stderr).toContain('rebooted');
+    expect(result.code).toBe(0);
+  });
+
+  it('boots two CPUs by the MP table when the kernel has no ACPI', async () => {
+    const result = await boot('kernel', ['-c', '2'], 'acpi=off reboot=k');
+    expect(result.stdout.toString()).toMatch(/cpus=2[^]*heard <typed in>/);
+    expect(result.stderr).toContain('rebooted');
+  });
+
+  it('has the paravirtual clock, and time goes on', async () => {
+    const result = await run(
+      [],
+      'cat /sys/devices/system/clocksource/clocksource0/current_clocksource; a=$(date +%s); sleep 2; echo $(($(date +%s) - a)); date +%s',
+    );
+    const [clock, elapsed, now] = result.stdout.toString().split('\n');
+    expect(clock).toBe('kvm-clock');
+    expect(Number(elapsed)).toBeGreaterThanOrEqual(2);
+    expect(Math.abs(Number(now) - Date.now() / 1000)).toBeLessThan(120);
+  });
+
+  it('works with the I/O APIC in this process, disks and two vCPUs included', async () => {
+    const result = await run(
+      ['--irqchip', 'split', '-c', '2', '-d', `${place.path('source.img')},ro`],
+      'sha256sum </dev/vda; nproc',
+    );
+    expect(result.stderr).toBe('');
+    expect(result.stdout.toString()).toBe(`${sha256(await place.read('source.img'))}  -\n2\n`);
+    expect(result.code).toBe(0);
+  });
+
+  it('shows a processor of the last fifteen years when told to', async () => {
+    const result = await run(['--cpu', 'portable'], 'grep -m1 ^flags /proc/cpuinfo');
+    const flags = result.stdout.toString().split(' ');
+    expect(flags).toEqual(expect.arrayContaining(['hypervisor', 'sse4_2', 'popcnt', 'cx16']));
+    expect(flags).not.toContain('avx2');
+  });
+});
+
+describe('arm64', () => {
+  testsOf(new KvmPlace('aarch64', { cpus: 2 }), 'ttyAMA0');
+});
+
+describe('arm64 with a GICv2', () => {
+  const place = new KvmPlace('aarch64', { gic: 2 });
+  beforeAll(() => place.open());
+  afterAll(() => place[Symbol.asyncDispose]());
+
+  it('takes what KVM has there', async () => {
+    const result = await place.vmm([
+      'run',
+      '--hypervisor',
+      'kvm',
+      '-c',
+      '2',
+      '--',
+      'sh',
+      '-c',
+      'nproc; grep -c GICv2 /proc/interrupts',
+    ]);
+    expect(result.stdout.toString()).toMatch(/^2\n[1-9]/);
+    expect(result.code).toBe(0);
+  });
+});
