@@ -84,6 +84,10 @@ export class EventPump {
 
   /** Called by the addon when the epoll set has something, again and again until it is taken. */
   turn(): void {
+    if (this.#spin === undefined) {
+      this.flush();
+      return;
+    }
     const end = performance.now() + TURN;
     do {
       if (!this.flush()) return;

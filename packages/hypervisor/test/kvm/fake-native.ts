@@ -134,6 +134,8 @@ export class FakeVm extends FakeHandle implements NativeVm {
   /** The mapping of vCPU 0, in which the ring is looked for. */
   readonly ringPage = new ArrayBuffer(3 * PAGE);
   referenced = false;
+  /** Tokens are told in the opposite order. */
+  reversed = false;
   /** What creating an eventfd fails with. */
   eventError: Error | undefined;
   readonly system: FakeSystem;
@@ -203,6 +205,7 @@ export class FakeVm extends FakeHandle implements NativeVm {
   poll(tokens: Int32Array): number {
     if (this.closed) throw systemCallError('EBADF');
     const taken = this.#ready.splice(0, tokens.length);
+    if (this.reversed) taken.reverse();
     tokens.set(taken);
     return taken.length;
   }

@@ -53,7 +53,7 @@ function core(offset: number, high = KVM_REG_ARM64_U64): RegisterId {
 export function coreRegisterId(name: Aarch64CoreRegister): RegisterId {
   const id = CORE.get(name);
   if (id === undefined) {
-    throw new HypervisorError('INVALID_ARGUMENT', `'${String(name)}' is not an AArch64 core register`);
+    throw new HypervisorError('INVALID_ARGUMENT', `'${name}' is not an AArch64 core register`);
   }
   return id;
 }
