@@ -27,7 +27,7 @@ const SEGMENT: X86Segment = {
 export class X86RegisterVcpu implements X86Vcpu {
   readonly id = 0;
   readonly registers = new Map<X86Register, bigint>();
-  readonly msrs = new Map<number, bigint>();
+  readonly msrs = new Map<number, bigint>([[0x1a0, 0x1800n]]);
   special: X86SpecialRegisters = {
     cs: SEGMENT,
     ds: SEGMENT,

@@ -121,7 +121,8 @@ export function configureSecondaryCpu<V extends X86Vcpu>(vcpu: V, setup: VcpuSet
 /** What INIT does not touch. Linux wants the MTRRs to be the same on all CPUs. */
 function configureProcessor(vcpu: X86Vcpu, { cpuid }: VcpuSetup): void {
   if (cpuid !== undefined) vcpu.setCpuid(cpuid);
-  vcpu.setMsr(IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRINGS);
+  // The other bits tell of performance monitoring that the hypervisor has or has not.
+  vcpu.setMsr(IA32_MISC_ENABLE, vcpu.getMsr(IA32_MISC_ENABLE) | MISC_ENABLE_FAST_STRINGS);
   vcpu.setMsr(IA32_PAT, PAT_RESET);
   vcpu.setMsr(IA32_MTRR_DEF_TYPE, MTRR_ENABLE_WRITE_BACK);
   vcpu.resetFpu(FCW_RESET, MXCSR_RESET);
