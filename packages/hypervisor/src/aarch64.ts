@@ -24,7 +24,7 @@ export interface Aarch64Vcpu extends Vcpu {
   getSystemRegister(encoding: number): bigint;
   setSystemRegister(encoding: number, value: bigint): void;
 
-  /** True for a vCPU that waits for PSCI CPU_ON (KVM_ARM_VCPU_POWER_OFF). */
+  /** True for a vCPU that waits for PSCI CPU_ON (KVM_MP_STATE_STOPPED). At first it is false. */
   poweredOff: boolean;
 }
 
@@ -39,7 +39,7 @@ export interface GicV3Config {
   readonly distributor: number;
   /** Base of the redistributors; 128 KiB for each vCPU. */
   readonly redistributor: number;
-  /** Interrupt identifiers, 64…1020 in steps of 32: SPIs are 32…irqs-1. */
+  /** Interrupt identifiers, 64…992 in steps of 32, or 1020 (not with KVM): SPIs are 32…irqs-1. */
   readonly irqs: number;
 }
 
@@ -49,11 +49,14 @@ export interface GicV2Config {
   readonly distributor: number;
   /** GICC base; 8 KiB. */
   readonly cpuInterface: number;
-  /** Interrupt identifiers, 64…1020 in steps of 32: SPIs are 32…irqs-1. */
+  /** Interrupt identifiers, 64…992 in steps of 32, or 1020 (not with KVM): SPIs are 32…irqs-1. */
   readonly irqs: number;
 }
 
-/** An interrupt controller that lives beside the vCPUs (in the kernel, or in the engine). */
+/**
+ * An interrupt controller that lives beside the vCPUs (in the kernel, or in the engine). With KVM no vCPU can be created
+ * once it is used or a vCPU has run.
+ */
 export interface HypervisorGic {
   readonly version: 2 | 3;
   /** Sets the level of a shared peripheral interrupt, by INTID (32…). Callable at any time on the owner thread. */

@@ -1,4 +1,3 @@
-import { HypervisorError } from '../errors.ts';
 import type { HypervisorInterrupt } from '../vm.ts';
 import type { GicState, GicV3Config, HypervisorGic } from '../aarch64.ts';
 import { checkGicV3Config, checkSpi, FIRST_SPI } from '../gic-config.ts';

@@ -127,7 +127,7 @@ export const interruptTests: readonly X86Test[] = [
           await taken;
         }
         machine.irqChip.setRoutes([route(20, 0x53)]);
-        const taken = events.next(`vector ${0x53}`);
+        const taken = events.next('vector 83');
         second.trigger();
         first.trigger();
         await taken;
