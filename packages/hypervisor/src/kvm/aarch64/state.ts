@@ -1,4 +1,4 @@
-import { CORE_REGISTERS, checkPstate } from '../../aarch64-registers.ts';
+import { checkPstate } from '../../aarch64-registers.ts';
 import { decodeState, encodeState, invalid, stateObject } from '../../state-codec.ts';
 import type { VcpuState } from '../../vcpu.ts';
 import type { RegisterId } from './registers.ts';
@@ -117,9 +117,4 @@ function checkedRegisters(value: unknown, list: RegisterList): Readonly<Record<s
   }
   checkPstate(checked['pstate'] ?? 0n);
   return checked;
-}
-
-/** Whether KVM lists what every state has. */
-export function hasCoreRegisters(list: RegisterList): boolean {
-  return CORE_REGISTERS.every((name) => list.named.has(name));
 }
