@@ -49,11 +49,6 @@ const ARCHITECTURES = {
 };
 const PACKAGES = ['libc6', 'libgcc-s1', 'libstdc++6', 'busybox-static'];
 
-/** Debian's name of an architecture. @param {Arch} arch */
-export function debianArchitecture(arch) {
-  return ARCHITECTURES[arch].debian;
-}
-
 /**
  * apt with a state of its own.
  *

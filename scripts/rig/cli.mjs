@@ -1,7 +1,7 @@
 // `npm run rig -- [options] -- COMMAND…`: runs a command with the built repository in an emulated machine with KVM.
 import { parseArgs } from 'node:util';
 import { build, installPackages } from '../setup.mjs';
-import { EXIT_RIG, RIG_TOOLS, RigError, startInRig, waitFor } from './index.mjs';
+import { BATCH_COMMAND, EXIT_RIG, RIG_TOOLS, RigError, startInRig, waitFor } from './index.mjs';
 
 const HELP = `Usage: npm run rig -- [--arch x86_64|arm64] [options] -- COMMAND [ARGUMENT…]
 
@@ -19,6 +19,10 @@ kernel and libraries and Node, and caches them.
   --with qemu        QEMU inside, to compare with
   --timeout SECONDS  for the command (600)
   --retry N          further starts when the machine itself does not come up (1)
+  --batch            no COMMAND: commands are JSON lines on standard input, {"argv": […], "stdin"?,
+                     "env"?, "cwd"?, "timeoutMs"?}, run one after the other in one boot; each gives a
+                     line {"code", "signal", "timedOut", "milliseconds", "stdout", "stderr"};
+                     stdin, stdout and stderr in base64
   --no-build         uses the build as it is
   --debug            shows the machine's console, and times, on standard error
   --help
@@ -56,18 +60,21 @@ function options() {
       with: { type: 'string', multiple: true, default: [] },
       timeout: { type: 'string', default: '600' },
       retry: { type: 'string', default: '1' },
+      batch: { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
       debug: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
   if (values.help) return undefined;
-  if (positionals.length === 0) throw new RigError('no command: see --help');
+  if (values.batch ? positionals.length > 0 : positionals.length === 0) {
+    throw new RigError(values.batch ? '--batch takes no command' : 'no command: see --help');
+  }
   if (values.arch !== 'x86_64' && values.arch !== 'arm64') throw new RigError(`--arch is x86_64 or arm64`);
   for (const name of values.with) if (name !== 'qemu') throw new RigError(`--with takes qemu, not ${name}`);
   return {
     arch: /** @type {import('./index.mjs').Arch} */ (values.arch),
-    argv: positionals,
+    argv: values.batch ? BATCH_COMMAND : positionals,
     cpus: integer('cpus', values.cpus, 1, 8),
     memory: integer('memory', values.memory, 256, 65536),
     gic: /** @type {2 | 3} */ (integer('gic', values.gic, 2, 3)),

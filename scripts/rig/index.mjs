@@ -43,6 +43,8 @@ export const RIG_TOOLS = {
 /** Time for the machine to reach its command, on a busy machine; only a hang reaches it. */
 const BOOT_LIMIT_MS = 300_000;
 const TIMEOUT_MS = 600_000;
+/** Runs commands that come as JSON lines. */
+export const BATCH_COMMAND = ['node', '/rig/run/batch.mjs'];
 export const EXIT_TIMEOUT = 124;
 export const EXIT_RIG = 125;
 
@@ -153,7 +155,7 @@ export async function runInRig(options) {
  */
 export async function openRig(options) {
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
-  const machine = await startInRig({ ...options, argv: ['node', '/rig/run/batch.mjs'], cwd: '/work' });
+  const machine = await startInRig({ ...options, argv: BATCH_COMMAND, cwd: '/work' });
   machine.stderr.resume();
   const results = createInterface({ input: machine.stdout, crlfDelay: Infinity })[Symbol.asyncIterator]();
   /** @type {Promise<unknown>} */
