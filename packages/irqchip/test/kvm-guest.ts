@@ -42,6 +42,10 @@ export class KvmGuest {
 
   constructor(vm: X86Vm, chip: VmIrqChip, entries: readonly Entry[]) {
     this.#chip = chip;
+    const { ioApic } = chip;
+    // The register select alone may come late.
+    if (ioApic !== undefined)
+      vm.coalesceWrites(IO_APIC, 4, (_address, _length, value) => ioApic.write(0, 4, value));
     const ram = vm.mapMemory(0, RAM_SIZE).bytes;
     writeTables(ram, writeCode(ram, entries));
     this.#vcpu = vm.createVcpu(0);
