@@ -6,6 +6,9 @@ import { GuestMemory } from '@vmm/vm-memory';
 import { same } from '../../test/support.ts';
 import { writeResetVector } from './reset-vector.ts';
 
+/** From Debian's binutils. */
+const OBJDUMP = 'objdump';
+
 const memoryOf = (size: number): GuestMemory =>
   new GuestMemory([{ guestAddress: 0, bytes: new Uint8Array(size) }]);
 
@@ -16,7 +19,7 @@ function disassemble(code: Uint8Array): string[] {
     const file = join(folder, 'code');
     writeFileSync(file, code);
     const { error, stdout } = spawnSync(
-      'objdump',
+      OBJDUMP,
       ['-D', '-b', 'binary', '-m', 'i8086', '--no-show-raw-insn', file],
       { encoding: 'utf8' },
     );
