@@ -12,7 +12,7 @@ const GENERAL: readonly X86Register[] = [
 ];
 
 // Intel SDM Vol. 4 chapter 2.
-const IA32_SYSENTER_EIP = 0x176;
+const IA32_STAR = 0xc000_0081;
 const IA32_PAT = 0x277;
 const IA32_LSTAR = 0xc000_0082;
 const IA32_KERNEL_GS_BASE = 0xc000_0102;
@@ -152,7 +152,7 @@ export const registerTests: readonly X86Test[] = [
     const { vcpu } = machine;
     const { assert } = context;
     const values = new Map([
-      [IA32_SYSENTER_EIP, 0xffff_8000_0000_1000n],
+      [IA32_STAR, 0x0023_0010_1234_5678n],
       [IA32_PAT, 0x0007_0106_0007_0106n],
       [IA32_KERNEL_GS_BASE, 0xffff_c000_1234_5000n],
     ]);
