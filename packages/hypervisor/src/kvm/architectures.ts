@@ -9,9 +9,10 @@ export interface KvmArchitecture {
   /**
    * Nanoseconds that an instruction of a guest kernel takes.
    *
+   * @param enough time that no longer measurement is needed for
    * @throws when no VM can be made or the guest does not come to its end
    */
-  readonly measure: (host: KvmHost, system: KvmSystem) => Promise<number>;
+  readonly measure: (host: KvmHost, system: KvmSystem, enough: number) => Promise<number>;
 }
 
 export async function loadArchitecture(arch: 'aarch64' | 'x86_64'): Promise<KvmArchitecture> {

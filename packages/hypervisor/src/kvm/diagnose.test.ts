@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bare } from '../../test/kvm/exits-of-fake.ts';
-import { FakeKvm, systemCallError } from '../../test/kvm/fake-native.ts';
+import { FakeKvm, systemCallError, type Step } from '../../test/kvm/fake-native.ts';
 import { HypervisorUnavailableError } from '../errors.ts';
 import { explainPermission, groupEntry } from './diagnose.ts';
 import { createKvmX86Hypervisor, diagnoseKvm, type KvmDiagnosis } from './index.ts';
@@ -18,9 +18,9 @@ function failures(diagnosis: KvmDiagnosis): string[] {
   return diagnosis.findings.filter(({ ok }) => !ok).map(({ check }) => check);
 }
 
-/** Takes longer for a loop of 2000 instructions than hardware does. */
+/** Takes longer for a loop of 40,000 instructions than hardware does. */
 function slowly(): number {
-  const end = performance.now() + 2;
+  const end = performance.now() + 10;
   while (performance.now() < end);
   return 0;
 }
@@ -86,11 +86,11 @@ describe('diagnosis of KVM', () => {
 
   it('tells KVM on hardware from KVM that emulates guest kernels', async () => {
     const fast = new FakeKvm();
-    fast.steps = [1, 2, 3].map(() => bare(KVM_EXIT.HLT));
+    fast.steps = [1, 2, 3, 4].map(() => bare(KVM_EXIT.HLT));
     const hardware = await diagnose(fast);
     expect([hardware.available, hardware.hardwareBacked, failures(hardware)]).toEqual([true, true, []]);
     const slow = new FakeKvm();
-    slow.steps = [1, 2, 3].map(() => (vcpu) => {
+    slow.steps = [1, 2, 3, 4].map(() => (vcpu) => {
       bare(KVM_EXIT.HLT)(vcpu);
       return slowly();
     });
@@ -98,6 +98,17 @@ describe('diagnosis of KVM', () => {
     expect([emulated.available, emulated.hardwareBacked]).toEqual([true, false]);
     expect(failures(emulated)).toEqual(['execution']);
     expect(emulated.nanosecondsPerInstruction).toBeGreaterThan(100);
+  });
+
+  it('measures longer before it calls KVM emulated', async () => {
+    const native = new FakeKvm();
+    const halt = bare(KVM_EXIT.HLT);
+    const slow: Step = (vcpu) => {
+      halt(vcpu);
+      return slowly();
+    };
+    native.steps = [slow, slow, halt, halt];
+    expect((await diagnose(native)).hardwareBacked).toBe(true);
   });
 
   it('says that no guest runs at all', async () => {
@@ -109,7 +120,7 @@ describe('diagnosis of KVM', () => {
 
   it('closes what it has opened', async () => {
     const native = new FakeKvm();
-    native.steps = [1, 2, 3].map(() => bare(KVM_EXIT.HLT));
+    native.steps = [1, 2, 3, 4].map(() => bare(KVM_EXIT.HLT));
     await diagnose(native);
     expect([native.systems.every(({ closed }) => closed), native.vm.closed]).toEqual([true, true]);
   });
@@ -120,7 +131,7 @@ describe('diagnosis of KVM', () => {
     const hypervisor = createKvmX86Hypervisor({ native });
     expect(await hypervisor.probe()).toMatchObject({ available: false, reason: 'there is no /dev/kvm' });
     native.openError = undefined;
-    native.steps = [1, 2, 3].map(() => bare(KVM_EXIT.HLT));
+    native.steps = [1, 2, 3, 4].map(() => bare(KVM_EXIT.HLT));
     expect(await hypervisor.probe()).toMatchObject({ available: true, details: { execution: 'hardware' } });
   });
 

@@ -50,7 +50,8 @@ export interface KvmDiagnosisOptions extends KvmHypervisorOptions {
   readonly arch?: 'aarch64' | 'x86_64';
 }
 
-/** Finds out whether KVM can be used here, and if not, why. Takes some milliseconds; never throws. */
+/** Finds out whether KVM can be used here, and if not, why. Takes some milliseconds, a tenth of a second
+ * where KVM emulates guest kernels; never throws. */
 export async function diagnoseKvm(options: KvmDiagnosisOptions = {}): Promise<KvmDiagnosis> {
   const diagnosis = new Diagnosis(options);
   await diagnosis.run();
@@ -244,7 +245,7 @@ class Diagnosis {
   async #checkExecution(host: KvmHost, system: KvmSystem, arch: 'aarch64' | 'x86_64'): Promise<void> {
     try {
       const { measure } = await loadArchitecture(arch);
-      const nanoseconds = await measure(host, system);
+      const nanoseconds = await measure(host, system, EMULATED_NANOSECONDS);
       this.#available = true;
       this.#nanoseconds = nanoseconds;
       const each = `an instruction of a guest kernel takes ${nanoseconds.toFixed(1)} ns`;
