@@ -16,7 +16,7 @@ describe.each(MACHINES)('the KVM backend on $name', ({ arch, gic }) => {
     async () => {
       const progress = (message: string): void => void process.stderr.write(`rig: ${message}\n`);
       await using rig = await openRig({ arch, ...(gic === undefined ? {} : { gic }), progress });
-      const { code, stdout, stderr, timedOut } = await rig.run(['node', SUITE]);
+      const { code, stdout, stderr, timedOut } = await rig.run(['node', SUITE, '--complete']);
       const lines = stdout.toString().split('\n');
       expect(lines.filter((line) => line.startsWith('not ok'))).toEqual([]);
       expect({ code, timedOut, stderr: code === 0 ? '' : stderr.toString() }).toEqual({
