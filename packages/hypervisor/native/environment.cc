@@ -103,7 +103,7 @@ bool Environment::ending() noexcept {
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return true;
   napi_value global = nullptr;
   bool has = false;
-  const bool refused = napi_get_global(env_, &global) != napi_ok || napi_has_property(env_, global, global, &has) != napi_ok;
+  const bool refused = napi_get_global(env_, &global) != napi_ok || napi_has_named_property(env_, global, "undefined", &has) != napi_ok;
   napi_close_handle_scope(env_, scope);
   return refused;
 }

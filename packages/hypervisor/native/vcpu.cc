@@ -87,6 +87,7 @@ void Vcpu::close() noexcept {
 void Vcpu::callClose(const Napi::CallbackInfo& /*info*/) { close(); }
 
 Napi::Value Vcpu::callIoctl(const Napi::CallbackInfo& info) {
+  open(info.Env());
   // KVM would make the event loop wait until the guest exits.
   if (state_ == RUNNING) throwErrno(info.Env(), EBUSY, "ioctl");
   return Handle::callIoctl(info, vm_->xsaveSize());

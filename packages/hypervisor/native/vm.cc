@@ -50,7 +50,7 @@ Vm::Vm(const Napi::CallbackInfo& info)
 #if defined(__x86_64__)
   xsaveSize_ = static_cast<size_t>(std::max(0, callKvm(init.fd.get(), KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2)));
 #endif
-  Value().Set(environment_->keeps(), init.onEvents);
+  Value().DefineProperty(Napi::PropertyDescriptor::Value(environment_->keeps(), init.onEvents));
   const auto callback = [](uv_poll_t* handle, int /*status*/, int /*events*/) {
     static_cast<Vm*>(handle->data)->onReadable();
   };
@@ -101,7 +101,7 @@ int Vm::watch(Napi::Env env, int eventfd) {
 void Vm::unwatch(int eventfd) noexcept { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, eventfd, nullptr); }
 
 void Vm::adopt(Resource& child, Napi::Object object) {
-  object.Set(environment_->keeps(), Value());
+  object.DefineProperty(Napi::PropertyDescriptor::Value(environment_->keeps(), Value()));
   children_.insert(&child);
 }
 

@@ -55,6 +55,26 @@ const CASES = {
     vm.ref();
     vcpu.start(0);
   },
+  // Once, and the events that were not taken call again.
+  'uncaught-and-handled': () => {
+    let calls = 0;
+    let errors = 0;
+    const { vm, vcpu } = makeGuest(native, PROGRAMS.exits, () => {
+      if (++calls === 1) throw new Error('on purpose');
+      assert.equal(errors, 1);
+      vm.close();
+      process.exitCode = 7;
+    });
+    process.once('uncaughtException', () => errors++);
+    vm.ref();
+    vcpu.start(0);
+  },
+  unused: async () => {
+    const thread = new Worker(new URL(import.meta.url), { workerData: [addon, 'inside-unused'] });
+    await new Promise((resolve) => thread.once('exit', resolve));
+    process.exitCode = 7;
+  },
+  'inside-unused': () => undefined,
   // Nothing keeps the loop alive: the process ends by itself.
   'end-of-loop': () => {
     running().vm.unref();

@@ -9,6 +9,8 @@ export const ENDINGS = {
   'exit-later': 7,
   uncaught: 1,
   'uncaught-in-events': 1,
+  'uncaught-and-handled': 7,
+  unused: 7,
   'end-of-loop': 7,
   'worker-terminate': 7,
   'worker-terminate-in-run': 7,
