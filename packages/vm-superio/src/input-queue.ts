@@ -51,6 +51,16 @@ export class InputQueue {
     return byte;
   }
 
+  /** Puts a byte back in front of all others; a queue at its limit drops it. */
+  unshift(byte: number): void {
+    if (this.#length === this.limit) return;
+    this.#reserve(this.#length + 1);
+    const capacity = this.#bytes.length;
+    this.#first = (this.#first + capacity - 1) % capacity;
+    this.#bytes[this.#first] = byte;
+    this.#length++;
+  }
+
   clear(): void {
     this.#first = 0;
     this.#length = 0;

@@ -249,8 +249,18 @@ describe('16550A reception', () => {
   it('holds input until the guest has the receive interrupt enabled, when asked to', () => {
     const r = rig({ holdInput: true });
     r.uart.enqueueInput(ascii('ls\n'));
+    // What Linux does to find out whether there is a UART.
+    r.write(R.IER, R.IER_ERBFI);
+    r.write(R.IER, 0);
     r.write(R.FCR, FIFOS | R.FCR_RESET_RECEIVER);
+    r.write(R.FCR, 0);
     expect(r.read(R.LSR) & R.LSR_DR).toBe(0);
+    r.write(R.MCR, R.MCR_OUT2);
+    // Its set_termios enables the interrupt before the FIFO.
+    r.write(R.IER, R.IER_ERBFI);
+    r.write(R.FCR, FIFOS);
+    r.write(R.IER, 0);
+    r.line.edges = 0;
     r.write(R.IER, R.IER_ERBFI);
     expect([r.line.edges, r.read(R.RBR)]).toEqual([1, 0x6c]);
     // A console write masks interrupts meanwhile: what is in the FIFO stays.

@@ -26,9 +26,10 @@ export interface Uart16550AOptions {
   /** Runs when half of the input limit is free again after bytes have been refused. */
   readonly onDrained?: () => void;
   /**
-   * Hands input to the receive FIFO only while the guest has the receive interrupt enabled. A driver that empties
-   * the FIFO when it starts, as Linux's does, then loses nothing of what was typed before; a guest that only
-   * polls receives nothing. Default `false`.
+   * Hands input to the receive FIFO only while the guest has the receive interrupt enabled and let through by OUT2, as
+   * PCs have it; and keeps what is in the FIFO when it is switched on or off. A driver that tries the registers and empties
+   * the FIFO when it starts, as Linux's does, then loses nothing of what was typed before; a guest that only polls receives
+   * nothing. Default `false`.
    */
   readonly holdInput?: boolean;
 }
@@ -422,12 +423,19 @@ export class Uart16550A implements BusDevice {
   #controlFifos(value: number): void {
     const enable = (value & R.FCR_ENABLE) !== 0;
     const changed = enable !== ((this.#fcr & R.FCR_ENABLE) !== 0);
+    if (changed && this.#holdInput) this.#putBack();
     if (changed || (enable && (value & R.FCR_RESET_RECEIVER) !== 0)) this.#clearFifo();
     // Other bits are not programmed without bit 0 (§8.5).
     this.#fcr = enable ? value & R.FCR_MASK : 0;
     this.#update();
     this.#receive();
     this.#update();
+  }
+
+  #putBack(): void {
+    for (const entry of this.#fifo.toArray().reverse()) {
+      if (entry !== ENTRY_BREAK) this.#input.unshift(entry);
+    }
   }
 
   #clearFifo(): void {
@@ -442,7 +450,8 @@ export class Uart16550A implements BusDevice {
   /** Whether characters from outside arrive. */
   #receiving(): boolean {
     if ((this.#mcr & R.MCR_LOOP) !== 0) return false;
-    return !this.#holdInput || (this.#ier & R.IER_ERBFI) !== 0;
+    if (!this.#holdInput) return true;
+    return (this.#ier & R.IER_ERBFI) !== 0 && (this.#mcr & R.MCR_OUT2) !== 0;
   }
 
   /** Moves input to the receive FIFO, as far as there is place: input never overruns. */
