@@ -84,7 +84,7 @@ export function createVmIrqChip(
 }
 
 /** ISA interrupts lead to the 8259As and the I/O APIC, the others to the I/O APIC, each to the input of its number. */
-export function kernelRoutes(): readonly GsiRoute[] {
+function kernelRoutes(): readonly GsiRoute[] {
   const routes: GsiRoute[] = [];
   for (let gsi = 0; gsi < INPUTS; gsi++) {
     if (gsi === PIC_CASCADE) continue;
