@@ -38,7 +38,7 @@ const PORT_LIMIT = 0x1_0000;
  */
 export class CoalescedWrites {
   readonly #native: NativeVm;
-  readonly #ranges = new Set<Range>();
+  #ranges: readonly Range[] = [];
   readonly #onTimer: () => void;
   #words: Uint32Array | undefined;
   /** Entries of the ring. */
@@ -94,11 +94,12 @@ export class CoalescedWrites {
         throw systemError(`coalesced writes at ${hex(address)}`, error, { ENOSPC: 'UNSUPPORTED' });
       }
     }
-    this.#ranges.add(range);
+    this.#ranges = [...this.#ranges, range];
     this.#arm();
     return {
       [Symbol.dispose]: () => {
-        if (!this.#ranges.delete(range)) return;
+        if (!this.#ranges.includes(range)) return;
+        this.#ranges = this.#ranges.filter((other) => other !== range);
         this.#arm();
         if (this.#closed || !taken) return;
         try {
@@ -124,7 +125,7 @@ export class CoalescedWrites {
   }
 
   #arm(): void {
-    if (!this.#watching || this.#ranges.size === 0) {
+    if (!this.#watching || this.#ranges.length === 0) {
       clearTimeout(this.#timer);
       this.#timer = undefined;
       return;
@@ -180,7 +181,9 @@ export class CoalescedWrites {
   }
 
   #find(bus: Bus, address: number): Range | undefined {
-    for (const range of this.#ranges) {
+    const ranges = this.#ranges;
+    for (let index = 0; index < ranges.length; index++) {
+      const range = ranges[index]!;
       if (range.bus === bus && address >= range.address && address < range.address + range.length)
         return range;
     }

@@ -44,6 +44,8 @@ export class EventPump {
   readonly #tokens = new Int32Array(TOKENS);
   readonly #rings = new Map<number, RingSource>();
   readonly #threads = new Map<number, ThreadSource>();
+  /** The same, for going through them without an iterator. */
+  #threadList: readonly ThreadSource[] = [];
   /** Rings that are due, from `#readyHead` to `#readyTail`. */
   readonly #ready: (RingSource | undefined)[] = [];
   #readyHead = 0;
@@ -69,10 +71,7 @@ export class EventPump {
 
   addThread(token: number, source: ThreadSource): void {
     this.#threads.set(token, source);
-  }
-
-  removeThread(token: number): void {
-    this.#threads.delete(token);
+    this.#threadList = [...this.#threads.values()];
   }
 
   /** Marks a thread whose owner has something for it that no token tells. */
@@ -140,6 +139,7 @@ export class EventPump {
     this.#closed = true;
     this.#rings.clear();
     this.#threads.clear();
+    this.#threadList = [];
   }
 
   #poll(): void {
@@ -181,7 +181,9 @@ export class EventPump {
   #serveThreads(): boolean {
     this.#threadsDue = false;
     let any = false;
-    for (const thread of this.#threads.values()) {
+    const threads = this.#threadList;
+    for (let index = 0; index < threads.length; index++) {
+      const thread = threads[index]!;
       if (!thread.due) continue;
       // What other vCPUs wrote while the exit before was handled.
       this.#target.deliverWrites();
