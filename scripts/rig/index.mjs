@@ -148,6 +148,8 @@ export async function runInRig(options) {
  * @property {string} [error]
  */
 
+/** @typedef {Awaited<ReturnType<typeof openRig>>} Rig */
+
 /**
  * Starts a machine that runs commands one after the other.
  *
