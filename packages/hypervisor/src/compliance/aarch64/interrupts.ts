@@ -122,6 +122,27 @@ export const interruptTests: readonly Aarch64Test[] = [
     ['smp'],
   ),
 
+  test(
+    'interrupt inputs that were made before the last vCPU come through, and those disposed of do not',
+    async (context) => {
+      await using machine = await Aarch64Machine.create(context, { interrupts: true, vcpus: 2 });
+      const input = machine.vm.createInterrupt(EDGE.gsi);
+      machine.vm.createInterrupt(HIGH.gsi)[Symbol.dispose]();
+      machine.vm.createVcpu(1).poweredOff = true;
+      machine.loadInterruptGuest([EDGE]);
+      const taken = await takeInterrupts(machine, 3, {
+        ready: () => input.trigger(),
+        irq: () => input.trigger(),
+      });
+      const intid = FIRST_SPI + EDGE.gsi;
+      context.assert.equal(taken, [intid, intid, intid], 'interrupts taken');
+      input[Symbol.dispose]();
+      machine.vm.createInterrupt(EDGE.gsi)[Symbol.dispose]();
+      machine.vm.createInterrupt(HIGH.gsi)[Symbol.dispose]();
+    },
+    ['smp'],
+  ),
+
   test('impossible interrupt controllers and interrupts are refused', async (context) => {
     await using machine = await Aarch64Machine.create(context);
     const { vm } = machine;
