@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { Uart16550A, type Uart16550AState } from './uart16550a.ts';
+import { Uart16550A } from './uart16550a.ts';
+import type { Uart16550AState } from './uart16550a-state.ts';
 import * as R from './uart16550a-registers.ts';
 
 interface Line {

@@ -335,6 +335,17 @@ describe('16550A loopback (§8.6)', () => {
     expect([r.read(R.LSR) & R.LSR_DR, r.read(R.RBR), r.sent.length]).toEqual([R.LSR_DR, 0x55, 0]);
   });
 
+  it('does not make input of what it has looped back when the FIFO mode changes', () => {
+    const r = rig({ holdInput: true });
+    r.write(R.MCR, R.MCR_LOOP);
+    r.write(R.FCR, FIFOS);
+    r.write(R.THR, 0x55);
+    r.write(R.FCR, 0);
+    r.write(R.MCR, R.MCR_OUT2);
+    r.write(R.IER, R.IER_ERBFI);
+    expect([r.uart.pendingInput, r.read(R.LSR) & R.LSR_DR]).toEqual([0, 0]);
+  });
+
   it('connects modem outputs to inputs and tells of changes', () => {
     const r = rig();
     r.write(R.MCR, R.MCR_LOOP | R.MCR_OUT1);

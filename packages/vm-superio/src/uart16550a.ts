@@ -1,13 +1,15 @@
 import type { BusDevice, Interrupt } from '@vmm/vm-device';
 import { InputQueue } from './input-queue.ts';
-import { OUTPUT_BUFFER_SIZE, OutputBuffer } from './output-buffer.ts';
+import { OutputBuffer } from './output-buffer.ts';
 import { ReceiveFifo } from './receive-fifo.ts';
 import * as R from './uart16550a-registers.ts';
-import { StateReader } from './validate.ts';
+import {
+  ENTRY_BREAK,
+  readUart16550AState,
+  UART16550A_STATE_VERSION,
+  type Uart16550AState,
+} from './uart16550a-state.ts';
 
-const STATE_VERSION = 1;
-/** An entry of the receive FIFO that stands for a break. */
-const ENTRY_BREAK = 0x100;
 /** Modem inputs of a terminal that is there and ready. */
 const MODEM_CONNECTED = R.MSR_CTS | R.MSR_DSR | R.MSR_DCD;
 
@@ -44,28 +46,6 @@ export interface Uart16550AStatistics {
   readonly lostBytes: number;
   /** Edges, or rises of the level, of INTR. */
   readonly interrupts: number;
-}
-
-/** Plain, versioned state of a {@link Uart16550A}. */
-export interface Uart16550AState {
-  readonly version: number;
-  readonly ier: number;
-  readonly fcr: number;
-  readonly lcr: number;
-  readonly mcr: number;
-  readonly scr: number;
-  readonly dll: number;
-  readonly dlm: number;
-  /** MSR bits 3:0. */
-  readonly delta: number;
-  /** LSR.OE. */
-  readonly overrun: boolean;
-  /** The transmitter-empty interrupt waits for the guest. */
-  readonly thrEmpty: boolean;
-  /** Receive FIFO, oldest first: data in bits 7:0; bit 8 for a break. */
-  readonly fifo: readonly number[];
-  readonly input: Uint8Array;
-  readonly output: Uint8Array;
 }
 
 /**
@@ -211,7 +191,7 @@ export class Uart16550A implements BusDevice {
 
   save(): Uart16550AState {
     return {
-      version: STATE_VERSION,
+      version: UART16550A_STATE_VERSION,
       ier: this.#ier,
       fcr: this.#fcr,
       lcr: this.#lcr,
@@ -231,22 +211,7 @@ export class Uart16550A implements BusDevice {
 
   /** @throws VmSuperioError `INVALID_STATE`, and the device stays as it was */
   restore(state: Uart16550AState): void {
-    const reader = new StateReader('the 16550A', state, STATE_VERSION);
-    const next = {
-      ier: reader.bits('ier', R.IER_MASK),
-      fcr: reader.bits('fcr', R.FCR_MASK),
-      lcr: reader.bits('lcr', 0xff),
-      mcr: reader.bits('mcr', R.MCR_MASK),
-      scr: reader.bits('scr', 0xff),
-      dll: reader.bits('dll', 0xff),
-      dlm: reader.bits('dlm', 0xff),
-      delta: reader.bits('delta', R.MSR_DELTA),
-      overrun: reader.boolean('overrun'),
-      thrEmpty: reader.boolean('thrEmpty'),
-      fifo: reader.integers('fifo', R.UART_FIFO_DEPTH, ENTRY_BREAK),
-      input: reader.bytes('input', this.#input.limit),
-      output: reader.bytes('output', OUTPUT_BUFFER_SIZE),
-    };
+    const next = readUart16550AState(state, this.#input.limit);
     this.#ier = next.ier;
     this.#fcr = next.fcr;
     this.#lcr = next.lcr;
@@ -423,7 +388,7 @@ export class Uart16550A implements BusDevice {
   #controlFifos(value: number): void {
     const enable = (value & R.FCR_ENABLE) !== 0;
     const changed = enable !== ((this.#fcr & R.FCR_ENABLE) !== 0);
-    if (changed && this.#holdInput) this.#putBack();
+    if (changed && this.#holdInput && (this.#mcr & R.MCR_LOOP) === 0) this.#putBack();
     if (changed || (enable && (value & R.FCR_RESET_RECEIVER) !== 0)) this.#clearFifo();
     // Other bits are not programmed without bit 0 (§8.5).
     this.#fcr = enable ? value & R.FCR_MASK : 0;
