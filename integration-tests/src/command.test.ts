@@ -10,6 +10,12 @@ describe('run -- CMD', () => {
     expect(result.code).toBe(7);
   });
 
+  it('has as many vCPUs as it was given', async () => {
+    const result = await sh('nproc; (sleep 1; echo one) & (sleep 1; echo two) & wait', ['-c', '2']);
+    expect(result.stdout.toString().split('\n').sort().join(' ').trim()).toBe('2 one two');
+    expect(result.code).toBe(0);
+  });
+
   it('keeps standard error apart', async () => {
     const result = await sh('echo out; echo err >&2; echo again >/dev/stderr');
     expect(result.stdout.toString()).toBe('out\n');
