@@ -27,6 +27,7 @@ report('process start to first userspace line', 's', first(ours), first(theirs),
 const runs = [];
 for (let round = 0; round < 5; round++) {
   const vm = await new VmBuilder()
+    .hypervisor('wasm')
     .kernel(guest.kernel)
     .initrd(guest.initrd)
     .cmdline(CMDLINE)

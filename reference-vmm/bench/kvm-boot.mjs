@@ -22,17 +22,17 @@ function show(arch, { kernel, cmdline, results, ourExits, peerExits, peerPorts }
   const peer = median(results.peer);
   const line = (name, milliseconds, target = '') =>
     console.log(
-      `${name.padEnd(52)} ${(milliseconds / 1000).toFixed(2)} s   ${PEER[arch]} ${(peer / 1000).toFixed(2)} s, ` +
+      `${name.padEnd(56)} ${(milliseconds / 1000).toFixed(2)} s   ${PEER[arch]} ${(peer / 1000).toFixed(2)} s, ` +
         `ratio ${(milliseconds / peer).toFixed(2)}${target}`,
     );
-  line(
-    'build() to first userspace line',
-    median(results.ours.map((run) => run.fromBuild)),
-    ' (target at most 1.0)',
-  );
+  const [first, ...further] = results.ours.map((run) => run.fromBuild);
+  line("build() to first userspace line, the process's first VM", first);
+  if (further.length > 0) {
+    line('build() to first userspace line, further VMs', median(further), ' (target at most 1.0)');
+  }
   line('process start to first userspace line', median(results.process));
   const building = median(results.ours.map((run) => run.building));
-  console.log(`${'of which build()'.padEnd(52)} ${(building / 1000).toFixed(2)} s`);
+  console.log(`${'of which build()'.padEnd(56)} ${(building / 1000).toFixed(2)} s`);
 
   const sum = (exits) => Object.values(exits).reduce((total, count) => total + count, 0);
   const kinds = (exits) =>
@@ -41,7 +41,7 @@ function show(arch, { kernel, cmdline, results, ourExits, peerExits, peerPorts }
       .map(([kind, count]) => `${kind} ${count}`)
       .join(', ');
   console.log(
-    `${'exits to user space, from start to end'.padEnd(52)} ${sum(ourExits)} (${kinds(ourExits)})   ` +
+    `${'exits to user space, from start to end'.padEnd(56)} ${sum(ourExits)} (${kinds(ourExits)})   ` +
       `${PEER[arch]} ${sum(peerExits)} (${kinds(peerExits)}), ratio ${(sum(ourExits) / sum(peerExits)).toFixed(3)}`,
   );
   const { statistics } = results.ours[0];

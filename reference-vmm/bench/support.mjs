@@ -67,7 +67,21 @@ export function timed(command, args, marker) {
 export function ourRun(guest, options = []) {
   return [
     process.execPath,
-    [CLI, 'run', '-k', guest.kernel, '--initrd', guest.initrd, '-p', CMDLINE, '-m', '256', ...options],
+    [
+      CLI,
+      'run',
+      '--hypervisor',
+      'wasm',
+      '-k',
+      guest.kernel,
+      '--initrd',
+      guest.initrd,
+      '-p',
+      CMDLINE,
+      '-m',
+      '256',
+      ...options,
+    ],
   ];
 }
 
