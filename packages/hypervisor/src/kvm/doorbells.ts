@@ -24,6 +24,8 @@ export class Events {
   readonly #native: NativeVm;
   readonly #pump: EventPump;
   readonly #doorbells = new Set<Doorbell>();
+  /** Keeps them from being collected, which would close them, while their user keeps only the callback. */
+  readonly #open = new Set<NativeEvent>();
 
   constructor(native: NativeVm, pump: EventPump) {
     this.#native = native;
@@ -116,12 +118,14 @@ export class Events {
 
   #listen(event: NativeEvent, ring: () => void): RingSource {
     const source = { pending: false, active: true, ring };
+    this.#open.add(event);
     if (event.token >= 0) this.#pump.addRing(event.token, source);
     return source;
   }
 
   #close(event: NativeEvent, source: RingSource): void {
     source.active = false;
+    this.#open.delete(event);
     if (event.token >= 0) this.#pump.removeRing(event.token);
     event.close();
   }

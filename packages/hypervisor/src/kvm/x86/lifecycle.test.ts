@@ -95,6 +95,24 @@ if (onX86 && kvmHere()) {
       await thread;
     });
 
+    it('keeps its doorbells when their user keeps only the callback', async () => {
+      const { vm, vcpu } = await create();
+      // mov [0x8000], eax in real mode, and the port again.
+      vm.regions[1]!.bytes.set([0x66, 0xa3, 0x00, 0x80, ...EXITS], RESET_OFFSET);
+      const { ds } = vcpu.getSpecialRegisters();
+      vcpu.setSpecialRegisters({ ds: { ...ds, base: 0xc000_0000n } });
+      let rung = 0;
+      for (let count = 0; count < 20; count++)
+        vm.createDoorbell(0xd100_0000 + 4 * count, 4, undefined, () => 0);
+      vm.createDoorbell(0xc000_8000, 4, undefined, () => rung++);
+      for (let count = 0; count < 5; count++) {
+        collectGarbage();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      expect([vcpu.run().reason, rung]).toEqual(['io', 1]);
+      await vm[Symbol.asyncDispose]();
+    });
+
     it('detaches the views of its memory when it is disposed of', async () => {
       const { vm } = await create();
       const [region] = vm.regions;
