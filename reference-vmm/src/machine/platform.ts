@@ -1,3 +1,5 @@
+import { HypervisorUnavailableError } from '@vmm/hypervisor';
+import { VmmError } from '../errors.ts';
 import type { AnyHypervisor } from '../hypervisors.ts';
 import { Aarch64Machine } from './aarch64.ts';
 import type { Architecture, Machine, MachineConfig, MachineHooks } from './machine.ts';
@@ -13,8 +15,29 @@ export const DEFAULT_CMDLINES: Readonly<Record<Architecture, string>> = {
   x86_64: 'console=ttyS0 quiet panic=-1 pci=off 8250.nr_uarts=1 cryptomgr.notests',
 };
 
-/** Creates a VM and its machine. @throws HypervisorError, ArchError */
+/**
+ * Creates a VM and its machine.
+ *
+ * @throws VmmError `HYPERVISOR_UNAVAILABLE`, HypervisorError, ArchError
+ */
 export async function createMachine(
+  hypervisor: AnyHypervisor,
+  config: MachineConfig,
+  hooks: MachineHooks,
+): Promise<Machine> {
+  try {
+    return await create(hypervisor, config, hooks);
+  } catch (error) {
+    if (!(error instanceof HypervisorUnavailableError)) throw error;
+    throw new VmmError(
+      'HYPERVISOR_UNAVAILABLE',
+      `${hypervisor.name}: ${error.message}. See reference-vmm doctor`,
+      { cause: error },
+    );
+  }
+}
+
+async function create(
   hypervisor: AnyHypervisor,
   config: MachineConfig,
   hooks: MachineHooks,
