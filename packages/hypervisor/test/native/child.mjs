@@ -127,8 +127,9 @@ const CASES = {
       guest.vm.unref();
       registry.register(guest.vm, undefined);
     }
+    while (gone === 0) await collect(1);
+    // The finalizers close the VMs after the registry has told of them, some now, some when the process ends.
     await collect();
-    assert.ok(gone > 0, 'no VM was collected');
     process.exitCode = 7;
   },
   // What keeps a VM alive: one of its vCPUs, and ref().
