@@ -17,7 +17,7 @@ import { ROOT } from '../setup.mjs';
 import { RigError, cached, digest, makeImage, place, temporary } from './images.mjs';
 
 /** A build gives a new image; who started a run with the old one has opened it long before. */
-const KEEP = 3600_000;
+const KEEP = 900_000;
 const FORMAT = 2;
 const FOLDER_PARTS = ['package.json', 'dist', 'src', 'prebuilds', 'bench', 'test', 'examples'];
 /** Types and maps are not read at run time; the oracles of the tests are large and stay outside. */
