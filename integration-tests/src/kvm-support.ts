@@ -70,10 +70,21 @@ export class KvmPlace implements AsyncDisposable {
     return this.#run([this.#rig === undefined ? CLI : RIG_CLI, ...args], stdin);
   }
 
+  /** Copies a file of {@link put} to where commands may write it; answers its path. */
+  async copy(name: string): Promise<string> {
+    const target = this.#rig === undefined ? join(this.#directory, `copy-${name}`) : join('/tmp', name);
+    const { code, stderr } = await this.#run(
+      ['-e', 'require("fs").copyFileSync(process.argv[1], process.argv[2])', this.path(name), target],
+      '',
+    );
+    if (code !== 0) throw new Error(`cannot copy ${name}: ${stderr}`);
+    return target;
+  }
+
   /** A file's content as it is there now. */
-  async read(name: string): Promise<Buffer> {
+  async read(path: string): Promise<Buffer> {
     const script = 'process.stdout.write(require("fs").readFileSync(process.argv[1]))';
-    return (await this.#run(['-e', script, this.path(name)], '')).stdout;
+    return (await this.#run(['-e', script, path], '')).stdout;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -97,13 +97,14 @@ function testsOf(place: KvmPlace, console: string): void {
   });
 
   it('reads and writes disks exactly', async () => {
+    const target = await place.copy('target.img');
     const result = await run(
-      ['-d', `${place.path('source.img')},ro`, '-d', place.path('target.img')],
+      ['-d', `${place.path('source.img')},ro`, '-d', target],
       'sha256sum </dev/vda; dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null; sha256sum </dev/vdb',
     );
     const sum = sha256(source);
     expect(result.stdout.toString()).toBe(`${sum}  -\n${sum}  -\n`);
-    expect(sha256(await place.read('target.img'))).toBe(sum);
+    expect(sha256(await place.read(target))).toBe(sum);
   });
 
   it('ends at --timeout, also while the guest spins', async () => {
@@ -187,7 +188,7 @@ describe('x86-64', () => {
       'sha256sum </dev/vda; nproc',
     );
     expect(result.stderr).toBe('');
-    expect(result.stdout.toString()).toBe(`${sha256(await place.read('source.img'))}  -\n2\n`);
+    expect(result.stdout.toString()).toBe(`${sha256(await place.read(place.path('source.img')))}  -\n2\n`);
     expect(result.code).toBe(0);
   });
 
@@ -218,7 +219,7 @@ describe('arm64 with a GICv2', () => {
       '--',
       'sh',
       '-c',
-      'nproc; grep -c GICv2 /proc/interrupts',
+      'nproc; grep -c GIC-0 /proc/interrupts',
     ]);
     expect(result.stdout.toString()).toMatch(/^2\n[1-9]/);
     expect(result.code).toBe(0);
