@@ -56,8 +56,7 @@ export const KVM_ENABLE_CAP: number = _IOW(0xa3, 104);
 export const KVM_GET_MP_STATE: number = _IOR(0x98, 4);
 export const KVM_SET_MP_STATE: number = _IOW(0x99, 4);
 
-// Flags of KVM_SET_USER_MEMORY_REGION (4.35).
-export const KVM_MEM_LOG_DIRTY_PAGES = 1;
+/** Flag of KVM_SET_USER_MEMORY_REGION (4.35). */
 export const KVM_MEM_READONLY = 2;
 
 // Flags of KVM_IOEVENTFD (4.59).
@@ -74,8 +73,6 @@ export const KVM_MAX_IRQ_ROUTES = 4096;
 
 // struct kvm_run (5).
 export const RUN_EXIT_REASON = 8;
-/** Where the union of the exits begins. */
-export const RUN_EXIT = 32;
 /** .hw.hardware_exit_reason and .fail_entry.hardware_entry_failure_reason: 64 bits */
 export const RUN_HARDWARE_REASON = 32;
 export const RUN_FAIL_ENTRY_CPU = 40;
