@@ -243,9 +243,9 @@ async function drive(vm: Vmm, debug: boolean, ending: Ending): Promise<number> {
     await ending.race(output);
     process.stdin.destroy();
     if (reason.kind === 'panic' || reason.kind === 'failed') kernelLog.print();
-    return conclude(reason);
+    return conclude(vm, reason);
   }
-  return conclude(await interact(vm, ending));
+  return conclude(vm, await interact(vm, ending));
 }
 
 async function interact(vm: Vmm, ending: Ending): Promise<StopReason> {
@@ -289,7 +289,7 @@ function attachTerminal(vm: Vmm, ending: Ending): () => void {
   };
 }
 
-function conclude(reason: StopReason): number {
+function conclude(vm: Vmm, reason: StopReason): number {
   switch (reason.kind) {
     case 'exited':
       return reason.code;
@@ -304,6 +304,7 @@ function conclude(reason: StopReason): number {
       return EXIT_VMM;
     case 'failed':
       say(`the VM failed: ${reason.message}`);
+      if (vm.hypervisor === 'kvm') say('whether KVM runs stock guests here, reference-vmm doctor tells');
       return EXIT_VMM;
     case 'stopped':
       return 0;
