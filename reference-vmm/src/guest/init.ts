@@ -10,6 +10,9 @@ export const COMMAND_PORTS = {
 export const COMMAND_FILE = 'vmm/command';
 export const HOSTNAME_FILE = 'vmm/hostname';
 
+/** How often the ports are looked for, every 5 ms at most: a kernel without a console device goes on without them. */
+const PORT_TRIES = 2000;
+
 /**
  * First process of the built-in guest. With `/vmm/command` it runs that in a PID namespace of its own, so
  * that nothing outlives the command, with pipes between the command and the ports: a port can be opened
@@ -39,7 +42,18 @@ ${modules.map((name) => `insmod /lib/modules/${name}.ko`).join('\n')}
 [ -f /${HOSTNAME_FILE} ] && hostname -F /${HOSTNAME_FILE}
 ip link set lo up 2>/dev/null
 cd /root
-for port in /dev/vport*p${control.id}; do device=\${port%p${control.id}}; done
+# The driver adds ports as the device answers, after insmod came back; the last port has its name when all are open.
+ports() {
+  for name in /sys/class/virtio-ports/vport*p${control.id}/name; do
+    [ -f "$name" ] || continue
+    device=\${name#/sys/class/virtio-ports/}
+    device=/dev/\${device%p${control.id}/name}
+    return 0
+  done
+  return 1
+}
+tries=0
+until ports || [ $tries -eq ${PORT_TRIES} ]; do usleep 5000; tries=$((tries + 1)); done
 if [ -f /${COMMAND_FILE} ]; then
   {
     { cat "\${device}p${stdin.id}" 2>&- 3>&- & } |
