@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { existsSync } from 'node:fs';
 import type { VcpuExit } from '@vmm/hypervisor';
 import { createKvmX86Hypervisor } from '@vmm/hypervisor/kvm';
 import { GuestMemory } from '@vmm/vm-memory';
@@ -116,7 +117,18 @@ async function boot(protocol: BootProtocol, count: number): Promise<[vcpu: numbe
   return told;
 }
 
-describe('a program under KVM', () => {
+// Where there is none, the emulated machine's stock kernels show the same: each is entered, and starts its vCPUs, so.
+const describeOnKvm = process.arch === 'x64' && existsSync('/dev/kvm') ? describe : undefined;
+
+if (describeOnKvm === undefined) {
+  it('a machine without KVM for x86-64 says so', async () => {
+    await expect(createKvmX86Hypervisor().createVm({ vcpus: 1, maxMemory: MIB })).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+    });
+  });
+}
+
+describeOnKvm?.('a program under KVM', () => {
   it('is entered in long mode by linux64, and starts the other vCPU by INIT and SIPI', async () => {
     expect(await boot('linux64', 4)).toEqual([
       [0, 0x5372_6448],
