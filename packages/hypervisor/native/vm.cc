@@ -106,16 +106,21 @@ void Vm::adopt(Resource& child, Napi::Object object) {
 }
 
 void Vm::onReadable() noexcept {
-  const Napi::Env env = environment_->env();
-  const Napi::HandleScope scope(env);
-  try {
-    const Napi::Object self = Value();
-    if (self.IsEmpty()) return;
-    const Napi::Value callback = self.Get(environment_->keeps());
-    callback.As<Napi::Function>().MakeCallback(self, {}, nullptr);
-  } catch (const Napi::Error& error) {
-    if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());
-  }
+  // Raw calls: while its worker is terminated, an exception that cannot be wrapped would abort the process.
+  const napi_env env = environment_->env();
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  napi_value self = nullptr;
+  napi_value callback = nullptr;
+  if (napi_get_reference_value(env, *this, &self) == napi_ok && self != nullptr &&
+      napi_get_property(env, self, environment_->keeps(), &callback) == napi_ok)
+    napi_make_callback(env, nullptr, self, callback, 0, nullptr, nullptr);
+  bool pending = false;
+  napi_value error = nullptr;
+  if (napi_is_exception_pending(env, &pending) == napi_ok && pending &&
+      napi_get_and_clear_last_exception(env, &error) == napi_ok && error != nullptr)
+    napi_fatal_exception(env, error);
+  napi_close_handle_scope(env, scope);
 }
 
 Napi::Value Vm::mapMemory(const Napi::CallbackInfo& info) {
