@@ -268,7 +268,8 @@ export class CmosRtc implements BusDevice {
 
   #encode(value: number): number {
     if ((this.#register(REGISTER_B) & B_DM) !== 0) return value & 0xff;
-    return (Math.floor(value / 10) << 4) | (value % 10);
+    // Centuries from 160 on, which a guest can set, have more than the two digits of a register.
+    return ((Math.floor(value / 10) << 4) | (value % 10)) & 0xff;
   }
 
   #encodeHours(hours: number): number {
