@@ -34,6 +34,14 @@ export interface ActivateContext {
   renotify(index: number): void;
 }
 
+/** A range of device memory that the driver maps (VIRTIO 1.3 §2.10). */
+export interface SharedMemoryRegion {
+  /** shmid, 0…255. */
+  readonly id: number;
+  /** Bytes, a multiple of 4096. */
+  readonly size: number;
+}
+
 /**
  * A device model. It knows neither its transport nor the format of its queues.
  *
@@ -53,6 +61,10 @@ export interface VirtioDevice {
   readonly queueSizes: readonly number[];
   /** Counts changes of the configuration space (§2.5.1); needed when fields wider than 4 bytes change. */
   readonly configGeneration?: number;
+  /** Shared memory regions; their place is the transport's business. */
+  readonly sharedMemory?: readonly SharedMemoryRegion[];
+  /** Counters since the device was made; plain numbers. */
+  readonly statistics?: object;
 
   /**
    * Reads the configuration space, little-endian. Absent: there is none.

@@ -1,4 +1,4 @@
-export type { ActivateContext, DeviceInterrupt, VirtioDevice } from './device.ts';
+export type { ActivateContext, DeviceInterrupt, SharedMemoryRegion, VirtioDevice } from './device.ts';
 export { drainQueue } from './drain.ts';
 export { VirtioDeviceError, type VirtioDeviceErrorCode } from './errors.ts';
 export { FeatureSet } from './features.ts';
@@ -12,6 +12,7 @@ export type {
   TransportCoreState,
   TransportOptions,
   TransportStatistics,
+  VirtioTransport,
 } from './transport/types.ts';
 export { QueueSlot, type QueueSlotState } from './transport/queue-slot.ts';
 export * from './transport/mmio-registers.ts';

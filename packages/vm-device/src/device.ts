@@ -18,6 +18,35 @@ export interface Interrupt {
   setLevel(high: boolean): void;
 }
 
+/** What a message-signalled interrupt writes (PCI Local Bus 3.0 §6.8): `data` to `address`. */
+export interface MsiMessage {
+  /** Bits 31:0 of the address. */
+  readonly address: number;
+  /** Bits 63:32 of the address. */
+  readonly addressHigh: number;
+  readonly data: number;
+}
+
+/** One message-signalled interrupt; the guest chooses its message. */
+export interface MsiInterrupt extends Disposable {
+  /**
+   * What {@link trigger} sends from now on; undefined: nothing. The message comes from the guest: any value is
+   * possible, and one that reaches no interrupt controller is dropped by `trigger`.
+   */
+  setMessage(message: MsiMessage | undefined): void;
+  trigger(): void;
+}
+
+/** Where message-signalled interrupts go: local APICs, a GICv2m frame, an ITS. */
+export interface MsiController {
+  /**
+   * One more interrupt. Nothing is reserved in the interrupt controller before its first message.
+   *
+   * @param deviceId bus, device and function (bits 15:0) of the function that sends, which an ITS tells apart
+   */
+  createMsi(deviceId: number): MsiInterrupt;
+}
+
 /** Removes a registration; more than one call is harmless. */
 export interface Doorbell extends Disposable {
   readonly address: number;

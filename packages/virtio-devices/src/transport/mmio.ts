@@ -7,6 +7,7 @@ import type {
   TransportCoreState,
   TransportOptions,
   TransportStatistics,
+  VirtioTransport,
 } from './types.ts';
 import {
   VIRTIO_MMIO_MAGIC,
@@ -75,7 +76,7 @@ export interface VirtioMmioState {
 }
 
 /** Virtio over MMIO, version 2 (VIRTIO 1.3 §4.2), as a device on a bus. */
-export class VirtioMmioTransport implements BusDevice {
+export class VirtioMmioTransport implements BusDevice, VirtioTransport {
   readonly core: VirtioTransportCore;
   readonly #interrupt: Interrupt;
   readonly #options: VirtioMmioOptions;

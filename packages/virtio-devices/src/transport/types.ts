@@ -2,6 +2,7 @@ import type { GuestMemory } from '@vmm/vm-memory';
 import type { VirtioDevice } from '../device.ts';
 import type { VirtioDeviceError } from '../errors.ts';
 import type { FeatureSet } from '../features.ts';
+import type { VirtioTransportCore } from './core.ts';
 import type { QueueSlotState } from './queue-slot.ts';
 
 export interface TransportOptions {
@@ -66,4 +67,20 @@ export interface TransportCoreState {
   readonly negotiated: boolean;
   readonly queues: readonly QueueSlotState[];
   readonly device: unknown;
+}
+
+/** What a machine does with a device and its transport, whichever it is. */
+export interface VirtioTransport {
+  readonly core: VirtioTransportCore;
+  readonly statistics: TransportStatistics;
+  /** A reset of the machine: as if the driver had reset the device. */
+  reset(): void;
+  /** Stops the device for a snapshot; the vCPUs must be stopped. Resolves when nothing is in flight. */
+  pause(): Promise<void>;
+  /** Goes on after `pause()` or `restore()`. */
+  resume(): void;
+  /** @throws VirtioDeviceError `WRONG_STATE` unless paused */
+  save(): unknown;
+  /** @throws VirtioDeviceError `INVALID_STATE`, `WRONG_STATE`; the transport is as after reset then */
+  restore(state: unknown): void;
 }
