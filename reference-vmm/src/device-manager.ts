@@ -4,9 +4,6 @@ import {
   VirtioConsole,
   type VirtioDevice,
   VirtioEntropy,
-  VIRTIO_MMIO_INTERRUPT_STATUS,
-  VIRTIO_MMIO_SIZE,
-  VirtioMmioTransport,
 } from '@vmm/virtio-devices';
 import { FileBlockBackend } from '@vmm/virtio-devices/node';
 import type { VmmConfig } from './config.ts';
@@ -139,18 +136,7 @@ export class DeviceManager implements Disposable {
   }
 
   #attach(device: VirtioDevice): void {
-    const { vm, memory, mmio } = this.#machine;
-    const { address, interrupt } = this.#machine.virtioSlot();
-    const transport = new VirtioMmioTransport({
-      device,
-      memory,
-      interrupt,
-      address,
-      doorbells: vm,
-      interruptStatus: vm.shadowRead(address + VIRTIO_MMIO_INTERRUPT_STATUS, 0),
-      onError: (error) => this.#debug(error.message),
-    });
-    mmio.register(address, VIRTIO_MMIO_SIZE, transport, `virtio ${device.name}`);
+    this.#machine.attach(device, { onError: (error) => this.#debug(error.message) });
   }
 
   #commandStreams(): CommandStreams {

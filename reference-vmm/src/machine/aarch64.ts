@@ -1,14 +1,16 @@
 import { aarch64 } from '@vmm/arch';
 import type { Aarch64Vcpu, Aarch64Vm } from '@vmm/hypervisor';
 import { createVmGicV2, createVmGicV3 } from '@vmm/irqchip';
+import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
 import { Bus, type Interrupt } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Pl011, Pl031, UARTDR, UARTFR } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
 import { mapGuestMemory } from '../memory-manager.ts';
 import { busHooks } from './bus-hooks.ts';
-import type { Machine, MachineConfig, MachineHooks, PowerRequest, VirtioSlot } from './machine.ts';
+import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
 import { SerialPort } from './serial-port.ts';
+import { attachVirtioMmio } from './virtio-mmio.ts';
 
 /** Translation granules that the vCPUs have. */
 const PAGE_SIZES = [4096] as const;
@@ -55,10 +57,11 @@ export class Aarch64Machine implements Machine {
     );
   }
 
-  virtioSlot(): VirtioSlot {
+  attach(device: VirtioDevice, options: AttachOptions = {}): VirtioTransport {
     const slot = aarch64.virtioMmioSlot(this.#virtio.length);
     this.#virtio.push(slot);
-    return { address: slot.address, interrupt: this.#gic.line(slot.intid, 'edge') };
+    const interrupt = this.#gic.line(slot.intid, 'edge');
+    return attachVirtioMmio(this, { address: slot.address, interrupt }, device, options);
   }
 
   createVcpus(): readonly Aarch64Vcpu[] {

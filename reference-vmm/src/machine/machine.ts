@@ -1,5 +1,6 @@
 import type { Vcpu, Vm } from '@vmm/hypervisor';
-import type { Bus, Interrupt } from '@vmm/vm-device';
+import type { TransportOptions, VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
+import type { Bus } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import type { BootFiles } from '../boot-files.ts';
 import type { PortBus } from './port-bus.ts';
@@ -8,11 +9,11 @@ import type { SerialPort } from './serial-port.ts';
 /** Instruction set architectures of guests, by their ELF names. */
 export type Architecture = 'x86_64' | 'aarch64';
 
-/** Place and interrupt of a virtio-mmio device; its line is edge-triggered. */
-export interface VirtioSlot {
-  readonly address: number;
-  readonly interrupt: Interrupt;
-}
+/** How virtio devices are connected: registers at fixed addresses (VIRTIO 1.3 §4.2), or functions on a PCI bus (§4.1). */
+export type TransportKind = 'mmio' | 'pci';
+
+/** What a device's transport is told besides what the machine knows. */
+export type AttachOptions = Pick<TransportOptions, 'name' | 'onError' | 'onIgnoredWrite' | 'ringFeatures'>;
 
 /** What a guest asks of its platform by way of a device. */
 export type PowerRequest = 'shutdown' | 'reset';
@@ -32,6 +33,8 @@ export interface MachineConfig {
   readonly memory: number;
   /** Number of virtio devices there will be. */
   readonly virtioDevices: number;
+  /** Of all virtio devices. Default `mmio`. */
+  readonly transport?: TransportKind;
   /** x86-64 only. Default `kernel`. */
   readonly irqchip?: IrqChipMode;
   /** x86-64 only. Default `host`. */
@@ -51,7 +54,7 @@ export type BootProtocol = 'linux64' | 'pvh';
  * Everything of a virtual machine that depends on its architecture: memory layout, interrupt controller, the devices
  * that are not virtio, how a kernel is loaded and told of the machine, and the state in which vCPUs start.
  *
- * The order of calls is the order of members: a kernel is loaded first, then devices take their slots, then the vCPUs are
+ * The order of calls is the order of members: a kernel is loaded first, then devices are attached, then the vCPUs are
  * made, which writes the tables that describe all that.
  */
 export interface Machine extends Disposable {
@@ -68,8 +71,12 @@ export interface Machine extends Disposable {
   /** @throws ArchError, VmmError `FILE_NOT_FOUND`, `FILE_UNREADABLE` */
   loadKernel(files: BootFiles): Promise<void>;
 
-  /** Takes the next slot. @throws ArchError `INVALID_ARGUMENT` when there is none */
-  virtioSlot(): VirtioSlot;
+  /**
+   * Connects a virtio device, in the next place that there is.
+   *
+   * @throws ArchError `INVALID_ARGUMENT` when there is none; VirtioDeviceError `INVALID_OPTION`
+   */
+  attach(device: VirtioDevice, options?: AttachOptions): VirtioTransport;
 
   /** Writes the tables, and creates the vCPUs in their boot state. Once. */
   createVcpus(): readonly Vcpu[];

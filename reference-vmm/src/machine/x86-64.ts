@@ -1,15 +1,17 @@
 import { x86_64 } from '@vmm/arch';
 import type { CpuidEntry, X86Vcpu, X86Vm } from '@vmm/hypervisor';
 import { type VmIrqChip, createVmIrqChip } from '@vmm/irqchip';
+import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
 import { Bus } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { AcpiPower, CmosRtc, I8042, PostCodePort, Uart16550A } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
 import { mapGuestMemory } from '../memory-manager.ts';
 import { busHooks } from './bus-hooks.ts';
-import type { Machine, MachineConfig, MachineHooks, PowerRequest, VirtioSlot } from './machine.ts';
+import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
 import { PortBus } from './port-bus.ts';
 import { SerialPort } from './serial-port.ts';
+import { attachVirtioMmio } from './virtio-mmio.ts';
 
 /** Port of power-on self-test codes, which kernels also write to in order to wait. */
 const POST_CODE_PORT = 0x80;
@@ -55,10 +57,11 @@ export class X86Machine implements Machine {
     );
   }
 
-  virtioSlot(): VirtioSlot {
+  attach(device: VirtioDevice, options: AttachOptions = {}): VirtioTransport {
     const slot = x86_64.virtioMmioSlot(this.#virtio.length);
     this.#virtio.push(slot);
-    return { address: slot.address, interrupt: this.#irqChip.createLine(slot.gsi, 'edge') };
+    const interrupt = this.#irqChip.createLine(slot.gsi, 'edge');
+    return attachVirtioMmio(this, { address: slot.address, interrupt }, device, options);
   }
 
   createVcpus(): readonly X86Vcpu[] {
