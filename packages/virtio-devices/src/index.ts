@@ -4,6 +4,15 @@ export { VirtioDeviceError, type VirtioDeviceErrorCode } from './errors.ts';
 export { FeatureSet } from './features.ts';
 export { readConfigSpace } from './config-space.ts';
 export { StateReader } from './state.ts';
+export {
+  RateLimiter,
+  type RateLimiterOptions,
+  type RateLimiterState,
+  type RateLimits,
+  type SetTimer,
+  type TokenBucketOptions,
+  type TokenBucketState,
+} from './rate-limiter.ts';
 export * from './virtio.ts';
 
 export { VirtioTransportCore } from './transport/core.ts';
