@@ -3,7 +3,8 @@ import type { BlobReader } from '@vmm/arch';
 import type { VmmConfig } from './config.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
-import { prepareGuest, runArchive } from './guest/guest.ts';
+import { type GuestModule, prepareGuest } from './guest/guest.ts';
+import { runArchive } from './guest/run-archive.ts';
 import type { Architecture, BootProtocol } from './machine/machine.ts';
 import { DEFAULT_CMDLINES } from './machine/platform.ts';
 
@@ -36,9 +37,22 @@ export async function bootFiles(
   const guest = await prepareGuest(progress, arch);
   const appendix = runArchive({
     hostname: config.name,
-    ...(config.command === undefined ? {} : { command: config.command }),
+    modules: guest.modules(driversFor(config)),
+    setup: [],
+    command: config.command,
+    files: config.guestFiles,
   });
   return { kernel: guest.kernel, initrd: guest.initramfs, appendix, cmdline };
+}
+
+/** Kernel modules for the devices of a VM; the transport's comes first, so that the others find their devices. */
+function driversFor(config: VmmConfig): GuestModule[] {
+  return [
+    'virtio_mmio',
+    'virtio_console',
+    'virtio_rng',
+    ...(config.disks.length > 0 ? (['virtio_blk'] as const) : []),
+  ];
 }
 
 /**

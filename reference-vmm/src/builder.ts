@@ -1,5 +1,6 @@
 import { type BlockDeviceConfig, DEFAULT_CPUS, DEFAULT_MEMORY, type VmmConfig } from './config.ts';
 import { VmmError } from './errors.ts';
+import type { CpioEntry } from './guest/cpio.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
 import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 import { type VmmHost, Vmm } from './vmm.ts';
@@ -26,6 +27,7 @@ export class VmBuilder {
   #cpu: CpuTemplate | undefined;
   #bootProtocol: BootProtocol | undefined;
   readonly #disks: BlockDeviceConfig[] = [];
+  readonly #guestFiles: CpioEntry[] = [];
   #host: VmmHost = {};
 
   /** 1 to 63 letters, digits and inner hyphens; default `vm-<pid>-<n>`. */
@@ -116,6 +118,12 @@ export class VmBuilder {
     return this;
   }
 
+  /** More files for the built-in guest, in the order of the calls; directories come before what they hold. */
+  guestFiles(entries: readonly CpioEntry[]): this {
+    this.#guestFiles.push(...entries);
+    return this;
+  }
+
   /** Hypervisor, progress and debug hooks of the host side. */
   host(host: VmmHost): this {
     this.#host = { ...this.#host, ...host };
@@ -142,6 +150,7 @@ export class VmBuilder {
       ...(this.#initrd === undefined ? {} : { initrd: this.#initrd }),
       ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),
       ...(this.#command === undefined ? {} : { command: this.#command }),
+      ...(this.#guestFiles.length === 0 ? {} : { guestFiles: [...this.#guestFiles] }),
     };
     return Vmm.create(config, this.#host);
   }

@@ -1,4 +1,5 @@
 import { VmmError } from './errors.ts';
+import type { CpioEntry } from './guest/cpio.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
 import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
 import { checkName } from './runtime-directory.ts';
@@ -34,6 +35,8 @@ export interface VmmConfig {
   readonly disks: readonly BlockDeviceConfig[];
   /** Program and arguments that the built-in guest runs instead of a shell. */
   readonly command?: readonly string[];
+  /** More files for the built-in guest; directories come before what they hold. */
+  readonly guestFiles?: readonly CpioEntry[];
 }
 
 export const DEFAULT_MEMORY: number = 256 * MIB;
@@ -79,6 +82,12 @@ export function validateConfig(config: VmmConfig, limits: ConfigLimits): void {
     for (const word of config.command) {
       if (word.includes('\0')) throw new VmmError('INVALID_CONFIG', 'command: an argument contains a NUL');
     }
+  }
+  if (config.guestFiles !== undefined && config.kernel !== undefined) {
+    throw new VmmError(
+      'INVALID_CONFIG',
+      'guestFiles: are for the built-in guest; put them into your own initrd',
+    );
   }
   if (config.initrd !== undefined && config.kernel === undefined) {
     throw new VmmError('INVALID_CONFIG', 'initrd: needs a kernel of your own too');

@@ -1,14 +1,6 @@
 // The rig's operating system: Debian's cloud kernel, glibc, busybox and Node, fetched through apt and npm.
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../setup.mjs';
 import { RigError, cached, digest, makeImage, place, temporary } from './images.mjs';
@@ -134,7 +126,10 @@ async function makeBase(arch, work, target, progress) {
     if (applet !== 'busybox') symlinkSync('busybox', join(tree, 'usr/bin', applet));
   }
   place(join(work, 'package/bin/node'), join(tree, 'usr/bin/node'));
-  const modules = placeModules(packages, tree, load, offer);
+  const { KernelModules, kernelImage } = await import(
+    join(ROOT, 'reference-vmm/dist/guest/kernel-package.js')
+  );
+  const modules = placeModules(new KernelModules(packages), tree, load, offer);
   writeFileSync(join(tree, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
   writeFileSync(join(tree, 'etc/group'), 'root:x:0:\nkvm:x:104:\n');
   writeFileSync(join(tree, 'etc/hosts'), '127.0.0.1 localhost rig\n');
@@ -142,9 +137,7 @@ async function makeBase(arch, work, target, progress) {
   writeFileSync(join(tree, 'rig/init'), INIT, { mode: 0o755 });
   makeImage(tree, join(target, 'base.ext4'));
 
-  const boot = readdirSync(join(packages, 'boot')).find((name) => name.startsWith('vmlinuz-'));
-  if (boot === undefined) throw new RigError(`${kernel} holds no kernel`);
-  renameSync(join(packages, 'boot', boot), join(target, 'vmlinuz'));
+  renameSync(kernelImage(packages), join(target, 'vmlinuz'));
 }
 
 /**
@@ -166,60 +159,18 @@ function applets(busybox) {
 /**
  * Places uncompressed modules and what they depend on; answers the files to load at boot, in order.
  *
- * @param {string} packages
+ * @param {import('@vmm/reference-vmm/dist/guest/kernel-package.js').KernelModules} modules
  * @param {string} tree
  * @param {readonly string[]} load
  * @param {readonly string[]} offer
  */
-function placeModules(packages, tree, load, offer) {
-  const root = ['lib/modules', 'usr/lib/modules']
-    .map((path) => join(packages, path))
-    .find((path) => existsSync(path));
-  const release = root === undefined ? undefined : readdirSync(root)[0];
-  if (root === undefined || release === undefined) throw new RigError('the kernel package holds no modules');
-  const canonical = (/** @type {string} */ name) => name.replaceAll('-', '_');
-  /** @type {Map<string, string>} */
-  const files = new Map();
-  for (const entry of readdirSync(join(root, release), { recursive: true, encoding: 'utf8' })) {
-    const match = /([^/]+)\.ko(\.xz|\.zst)?$/.exec(entry);
-    if (match?.[1] !== undefined) files.set(canonical(match[1]), join(root, release, entry));
+function placeModules(modules, tree, load, offer) {
+  const directory = join(tree, 'rig/modules.d');
+  mkdirSync(directory, { recursive: true });
+  for (const name of new Set([...load, ...offer].flatMap((each) => modules.closure(each)))) {
+    writeFileSync(join(directory, `${name}.ko`), modules.read(name));
+    const needs = modules.closure(name).slice(0, -1);
+    writeFileSync(join(directory, `${name}.needs`), needs.map((each) => `${each}\n`).join(''));
   }
-  const builtin = new Set(
-    readFileSync(join(root, release, 'modules.builtin'), 'utf8')
-      .split('\n')
-      .map((line) => canonical(/([^/]+)\.ko$/.exec(line)?.[1] ?? '')),
-  );
-  /** @type {Map<string, string[]>} */
-  const placed = new Map();
-  /** @param {string} name @returns {string[]} the modules to load for this one, itself last */
-  const add = (name) => {
-    if (builtin.has(name)) return [];
-    const known = placed.get(name);
-    if (known !== undefined) return known;
-    const file = files.get(name);
-    if (file === undefined) throw new RigError(`the kernel has no module ${name}`);
-    const data = readModule(file);
-    const depends = /\0depends=([^\0]*)\0/.exec(data.toString('latin1'))?.[1] ?? '';
-    const chain = depends
-      .split(',')
-      .filter((each) => each !== '')
-      .flatMap((each) => add(canonical(each)));
-    mkdirSync(join(tree, 'rig/modules.d'), { recursive: true });
-    writeFileSync(join(tree, 'rig/modules.d', `${name}.ko`), data);
-    writeFileSync(join(tree, 'rig/modules.d', `${name}.needs`), chain.map((each) => `${each}\n`).join(''));
-    const all = [...new Set([...chain, name])];
-    placed.set(name, all);
-    return all;
-  };
-  const order = new Set(load.flatMap(add));
-  for (const name of offer) add(name);
-  return [...order];
-}
-
-/** @param {string} file */
-function readModule(file) {
-  const limit = { maxBuffer: 256 << 20 };
-  if (file.endsWith('.xz')) return execFileSync('xz', ['-dc', file], limit);
-  if (file.endsWith('.zst')) return execFileSync('zstd', ['-dc', file], limit);
-  return readFileSync(file);
+  return [...new Set(load.flatMap((name) => modules.closure(name)))];
 }

@@ -1,27 +1,33 @@
 import { createHash } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { VmmError } from '../errors.ts';
 import type { Architecture } from '../machine/machine.ts';
-import { PrivateApt, type Progress, decompressWith } from './apt.ts';
+import { PrivateApt, type Progress } from './apt.ts';
 import { type CpioEntry, buildCpio } from './cpio.ts';
-import { COMMAND_FILE, HOSTNAME_FILE, commandScript, initScript } from './init.ts';
+import { BASE_MODULES_FILE, initScript, lines } from './init.ts';
+import { KernelModules, firstOf, kernelImage } from './kernel-package.ts';
 
-/** Modules that the stock cloud kernel does not have built in and that its devices here need. */
-const MODULES = ['virtio_mmio', 'virtio_console', 'virtio_blk', 'virtio-rng'];
+/** Drivers that a run may need and that the stock cloud kernel does not have built in. */
+export const GUEST_MODULES = [
+  'virtio_mmio',
+  'virtio_pci',
+  'virtio_console',
+  'virtio_rng',
+  'virtio_blk',
+  'virtio_net',
+  'virtiofs',
+  'vmw_vsock_virtio_transport',
+  'virtio_balloon',
+] as const;
+export type GuestModule = (typeof GUEST_MODULES)[number];
+
+/** Those that are in the initial RAM filesystem itself, and loaded when a run names no others. */
+const BASE_MODULES: readonly GuestModule[] = ['virtio_mmio', 'virtio_console', 'virtio_blk', 'virtio_rng'];
 
 /** Changes whenever the files made from the packages change in shape. */
-const GUEST_FORMAT = 1;
+const GUEST_FORMAT = 2;
 
 /** What Debian calls an architecture, and the serial port that its kernel calls the first. */
 const DEBIAN: Readonly<Record<Architecture, { readonly name: string; readonly tty: string }>> = {
@@ -35,6 +41,23 @@ export interface Guest {
   readonly initramfs: string;
   /** Package version of the kernel, e.g. `6.1.170-1`. */
   readonly kernelVersion: string;
+  /** What a run has to load, in this order, for the given drivers; those in the initramfs come without data. */
+  modules(drivers: readonly GuestModule[]): LoadableModule[];
+}
+
+/** A kernel module for a run of the built-in guest. */
+export interface LoadableModule {
+  readonly name: string;
+  readonly data?: Uint8Array;
+}
+
+/** What `manifest.json` says of the files beside it. */
+interface Manifest {
+  readonly kernelVersion: string;
+  /** Names of modules in the initramfs. */
+  readonly base: readonly string[];
+  /** By driver: the modules to load for it, in this order. */
+  readonly modules: Readonly<Record<string, readonly string[]>>;
 }
 
 /** `$XDG_CACHE_HOME/reference-vmm`, or the same below the home directory. */
@@ -70,25 +93,44 @@ export async function prepareGuest(progress: Progress, arch: Architecture = 'aar
       clean();
     }
   }
-  const kernelVersion = kernelVersionIn(directory);
-  if (kernelVersion === undefined) {
+  const manifest = readManifest(directory);
+  if (manifest === undefined) {
     throw new VmmError('GUEST_INCOMPLETE', `${directory} is damaged: remove it and start again`);
   }
   return {
     kernel: join(directory, 'vmlinuz'),
     initramfs: join(directory, 'initramfs.cpio'),
-    kernelVersion,
+    kernelVersion: manifest.kernelVersion,
+    modules: (drivers) => loadable(directory, manifest, drivers),
   };
 }
 
-function kernelVersionIn(directory: string): string | undefined {
+function loadable(directory: string, manifest: Manifest, drivers: readonly GuestModule[]): LoadableModule[] {
+  const names = new Set(drivers.flatMap((driver) => manifest.modules[driver] ?? []));
+  return [...names].map((name) =>
+    manifest.base.includes(name) ? { name } : { name, data: readFileSync(moduleFile(directory, name)) },
+  );
+}
+
+function moduleFile(directory: string, name: string): string {
+  return join(directory, 'modules', `${name}.ko`);
+}
+
+function readManifest(directory: string): Manifest | undefined {
   const manifest: unknown = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8'));
-  return typeof manifest === 'object' &&
-    manifest !== null &&
-    'kernelVersion' in manifest &&
-    typeof manifest.kernelVersion === 'string'
-    ? manifest.kernelVersion
-    : undefined;
+  return isManifest(manifest) ? manifest : undefined;
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (typeof value !== 'object' || value === null) return false;
+  if (!('kernelVersion' in value) || typeof value.kernelVersion !== 'string') return false;
+  if (!('base' in value) || !isNames(value.base)) return false;
+  if (!('modules' in value) || typeof value.modules !== 'object' || value.modules === null) return false;
+  return Object.values(value.modules).every(isNames);
+}
+
+function isNames(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === 'string' && /^\w+$/.test(name));
 }
 
 /** A built-in guest that needs no fetching. */
@@ -103,8 +145,8 @@ export function cachedGuests(): CachedGuest[] {
   return (Object.keys(DEBIAN) as Architecture[]).flatMap((arch) => {
     const directory = guestDirectory(arch);
     try {
-      const kernelVersion = kernelVersionIn(directory);
-      return kernelVersion === undefined ? [] : [{ arch, kernelVersion, directory }];
+      const manifest = readManifest(directory);
+      return manifest === undefined ? [] : [{ arch, kernelVersion: manifest.kernelVersion, directory }];
     } catch {
       return [];
     }
@@ -115,7 +157,7 @@ export function cachedGuests(): CachedGuest[] {
 function guestDirectory(arch: Architecture): string {
   const { name, tty } = DEBIAN[arch];
   const key = createHash('sha256')
-    .update(`${GUEST_FORMAT}\0${initScript(['@modules@'], tty)}\0${MODULES.join()}`)
+    .update([GUEST_FORMAT, initScript(tty), BASE_MODULES.join(), GUEST_MODULES.join()].join('\0'))
     .digest('hex')
     .slice(0, 12);
   return join(cacheDirectory(), `guest-${name}-${key}`);
@@ -144,11 +186,16 @@ async function fetchGuest(
     const kernelVersion = await apt.unpack(kernelPackage, tree);
     const busyboxVersion = await apt.unpack('busybox-static', tree);
     progress('building the initial RAM filesystem');
-    const boot = readdirSync(join(tree, 'boot')).find((name) => name.startsWith('vmlinuz-'));
-    if (boot === undefined) throw new VmmError('GUEST_INCOMPLETE', `${kernelPackage} holds no kernel`);
-    renameSync(join(tree, 'boot', boot), join(target, 'vmlinuz'));
-    writeFileSync(join(target, 'initramfs.cpio'), buildCpio(initramfsEntries(tree, tty)));
-    const manifest = { kernelPackage, kernelVersion, busyboxVersion };
+    renameSync(kernelImage(tree), join(target, 'vmlinuz'));
+    const kernelModules = new KernelModules(tree);
+    const modules = Object.fromEntries(GUEST_MODULES.map((name) => [name, kernelModules.closure(name)]));
+    const base = [...new Set(BASE_MODULES.flatMap((name) => modules[name] ?? []))];
+    mkdirSync(join(target, 'modules'));
+    for (const name of new Set(Object.values(modules).flat()))
+      writeFileSync(moduleFile(target, name), kernelModules.read(name));
+    const baseModules = base.map((name) => ({ name, data: kernelModules.read(name) }));
+    writeFileSync(join(target, 'initramfs.cpio'), buildCpio(initramfsEntries(tree, baseModules, tty)));
+    const manifest = { kernelPackage, kernelVersion, busyboxVersion, base, modules };
     writeFileSync(join(target, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
   } finally {
     rmSync(tree, { recursive: true, force: true });
@@ -156,12 +203,13 @@ async function fetchGuest(
   }
 }
 
-function initramfsEntries(tree: string, tty: string): CpioEntry[] {
-  const busybox = ['bin/busybox', 'usr/bin/busybox']
-    .map((path) => join(tree, path))
-    .find((path) => existsSync(path));
+function initramfsEntries(
+  tree: string,
+  modules: readonly { readonly name: string; readonly data: Uint8Array }[],
+  tty: string,
+): CpioEntry[] {
+  const busybox = firstOf(tree, 'bin/busybox', 'usr/bin/busybox');
   if (busybox === undefined) throw new VmmError('GUEST_INCOMPLETE', 'busybox-static holds no busybox');
-  const modules = loadModules(tree);
   const directories = [
     'bin',
     'sbin',
@@ -188,74 +236,7 @@ function initramfsEntries(tree: string, tty: string): CpioEntry[] {
     { type: 'file', path: 'etc/passwd', data: text.encode('root:x:0:0:root:/root:/bin/sh\n') },
     { type: 'file', path: 'etc/group', data: text.encode('root:x:0:\n') },
     ...modules.map(({ name, data }): CpioEntry => ({ type: 'file', path: `lib/modules/${name}.ko`, data })),
-    {
-      type: 'file',
-      path: 'init',
-      data: text.encode(
-        initScript(
-          modules.map(({ name }) => name),
-          tty,
-        ),
-      ),
-      mode: 0o755,
-    },
+    { type: 'file', path: BASE_MODULES_FILE, data: text.encode(lines(modules.map(({ name }) => name))) },
+    { type: 'file', path: 'init', data: text.encode(initScript(tty)), mode: 0o755 },
   ];
-}
-
-/** The modules of {@link MODULES} and what they depend on, in loading order; built-in ones are left out. */
-function loadModules(tree: string): { name: string; data: Uint8Array }[] {
-  const root = ['lib/modules', 'usr/lib/modules']
-    .map((path) => join(tree, path))
-    .find((path) => existsSync(path));
-  const release = root === undefined ? undefined : readdirSync(root)[0];
-  if (root === undefined || release === undefined)
-    throw new VmmError('GUEST_INCOMPLETE', 'the kernel package holds no modules');
-  const files = new Map<string, string>();
-  for (const entry of readdirSync(join(root, release), { recursive: true, encoding: 'utf8' })) {
-    const match = /([^/]+)\.ko(\.xz|\.zst)?$/.exec(entry);
-    if (match !== null) files.set(canonical(match[1]!), join(root, release, entry));
-  }
-  const builtin = new Set(
-    readFileSync(join(root, release, 'modules.builtin'), 'utf8')
-      .split('\n')
-      .map((line) => canonical(/([^/]+)\.ko$/.exec(line)?.[1] ?? '')),
-  );
-  const loaded = new Map<string, Uint8Array>();
-  const load = (name: string): void => {
-    if (loaded.has(name) || builtin.has(name)) return;
-    const file = files.get(name);
-    if (file === undefined) throw new VmmError('GUEST_INCOMPLETE', `the kernel has no module ${name}`);
-    const data = readModule(file);
-    for (const dependency of dependenciesOf(data)) load(canonical(dependency));
-    loaded.set(name, data);
-  };
-  for (const name of MODULES) load(canonical(name));
-  return [...loaded].map(([name, data]) => ({ name, data }));
-}
-
-function canonical(module: string): string {
-  return module.replaceAll('-', '_');
-}
-
-function readModule(file: string): Uint8Array {
-  if (file.endsWith('.xz')) return decompressWith('xz', file);
-  if (file.endsWith('.zst')) return decompressWith('zstd', file);
-  return readFileSync(file);
-}
-
-function dependenciesOf(module: Uint8Array): string[] {
-  const text = Buffer.from(module.buffer, module.byteOffset, module.byteLength).toString('latin1');
-  return (/\0depends=([^\0]*)\0/.exec(text)?.[1] ?? '').split(',').filter((name) => name !== '');
-}
-
-/** The archive that follows the initial RAM filesystem and says what this run wants of the guest. */
-export function runArchive(options: { command?: readonly string[]; hostname: string }): Uint8Array {
-  const text = new TextEncoder();
-  const entries: CpioEntry[] = [
-    { type: 'file', path: HOSTNAME_FILE, data: text.encode(`${options.hostname}\n`) },
-  ];
-  if (options.command !== undefined) {
-    entries.push({ type: 'file', path: COMMAND_FILE, data: text.encode(commandScript(options.command)) });
-  }
-  return buildCpio(entries);
 }

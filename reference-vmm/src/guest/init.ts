@@ -9,6 +9,12 @@ export const COMMAND_PORTS = {
 /** Where the second archive puts what this run asks of the guest. */
 export const COMMAND_FILE = 'vmm/command';
 export const HOSTNAME_FILE = 'vmm/hostname';
+/** Names of the modules to load, one a line, in this order. */
+export const MODULES_FILE = 'vmm/modules';
+/** The same, where the second archive has none. */
+export const BASE_MODULES_FILE = 'lib/modules/base';
+/** A script that the first process reads before the command or the shell: shares, network. */
+export const SETUP_FILE = 'vmm/setup';
 
 /** How often the ports are looked for, every 5 ms at most: a kernel without a console device goes on without them. */
 const PORT_TRIES = 2000;
@@ -21,7 +27,7 @@ const PORT_TRIES = 2000;
  *
  * @param serialTty device of the first serial port, for a shell without the console device
  */
-export function initScript(modules: readonly string[], serialTty: string): string {
+export function initScript(serialTty: string): string {
   const { stdin, stdout, stderr, control } = COMMAND_PORTS;
   return `#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -38,9 +44,12 @@ ln -s fd/0 /dev/stdin
 ln -s fd/1 /dev/stdout
 ln -s fd/2 /dev/stderr
 mount -t tmpfs tmpfs /dev/shm
-${modules.map((name) => `insmod /lib/modules/${name}.ko`).join('\n')}
+modules=/${MODULES_FILE}
+[ -f $modules ] || modules=/${BASE_MODULES_FILE}
+while read -r name; do insmod /lib/modules/$name.ko; done <$modules
 [ -f /${HOSTNAME_FILE} ] && hostname -F /${HOSTNAME_FILE}
 ip link set lo up 2>/dev/null
+[ -f /${SETUP_FILE} ] && . /${SETUP_FILE}
 cd /root
 # The driver adds ports as the device answers, after insmod came back; the last port has its name when all are open.
 ports() {
@@ -88,4 +97,9 @@ poweroff -f
 export function commandScript(command: readonly string[]): string {
   const words = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
   return `( exec ${words} )\nexit $?\n`;
+}
+
+/** Lines of a file. */
+export function lines(texts: readonly string[]): string {
+  return texts.map((text) => `${text}\n`).join('');
 }
