@@ -3,18 +3,22 @@ import type { DescriptorChain } from './chain.ts';
 
 /** What the driver wrote before it enabled the queue; guest physical addresses. VIRTIO 1.3 §2.7, §4.2.2. */
 export interface QueueConfig {
-  /** Number of descriptors: a power of 2 up to 32768 for a split ring. */
+  /** Number of descriptors: 1 … 32768, a power of 2 for a split ring. */
   readonly size: number;
-  /** Descriptor Area, 16-byte aligned. */
+  /** Descriptor Area (a packed ring's Descriptor Ring), 16-byte aligned. */
   readonly descriptorArea: number;
-  /** Driver Area (available ring), 2-byte aligned for a split ring. */
+  /** Driver Area: available ring, 2-byte aligned, or Driver Event Suppression, 4-byte aligned. */
   readonly driverArea: number;
-  /** Device Area (used ring), 4-byte aligned for a split ring. */
+  /** Device Area: used ring or Device Event Suppression, 4-byte aligned. */
   readonly deviceArea: number;
   /** VIRTIO_F_EVENT_IDX was negotiated. */
   readonly eventIdx: boolean;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   readonly indirect: boolean;
+  /** VIRTIO_F_RING_PACKED was negotiated. Default false. */
+  readonly packed?: boolean;
+  /** VIRTIO_F_IN_ORDER was negotiated. Default false. */
+  readonly inOrder?: boolean;
 }
 
 /** Plain, versioned state of a queue between two chains. */
