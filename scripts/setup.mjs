@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const STAMP = join(ROOT, 'node_modules/.cache/vmm/build');
-const ADDON = join(ROOT, `packages/hypervisor/prebuilds/linux-${process.arch}/.inputs`);
+/** Packages with a native addon. */
+const ADDONS = ['hypervisor', 'virtio-devices'];
 const PNPM = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).packageManager;
 
 const [major, minor] = process.versions.node.split('.').map(Number);
@@ -70,7 +71,13 @@ const BUILD_INPUTS = [
 
 /** Newest change of anything that a build reads, in milliseconds since the epoch. */
 function sourcesChanged() {
-  const inputs = ['pnpm-lock.yaml', 'package.json', 'tsconfig.base.json', 'turbo.json'];
+  const inputs = [
+    'pnpm-lock.yaml',
+    'package.json',
+    'tsconfig.base.json',
+    'turbo.json',
+    'scripts/build-addon.mjs',
+  ];
   for (const folder of workspaceFolders()) {
     for (const part of BUILD_INPUTS) inputs.push(join(folder, part));
   }
@@ -80,7 +87,7 @@ function sourcesChanged() {
 /** Installs the workspace's packages and builds everything, unless nothing changed since the last time. */
 export function build() {
   if (existsSync(STAMP) && Number(readFileSync(STAMP, 'utf8')) >= sourcesChanged()) {
-    if (existsSync(TEST_TOOLS['g++']) && !existsSync(ADDON)) buildAddon();
+    if (existsSync(TEST_TOOLS['g++']) && !ADDONS.every(isBuilt)) buildAddons();
     return;
   }
   const started = Date.now();
@@ -92,15 +99,20 @@ export function build() {
   quietly(log, 'npx', ['--yes', PNPM, 'install', '--frozen-lockfile']);
   // Through pnpm, since turbo looks for it on the path.
   quietly(log, 'npx', ['--yes', PNPM, 'exec', 'turbo', 'run', 'build', '--output-logs=errors-only']);
-  buildAddon();
+  buildAddons();
   mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
   writeFileSync(STAMP, String(changed));
   process.stderr.write(`reference-vmm: built in ${((Date.now() - started) / 1000).toFixed(0)} s\n`);
 }
 
-/** Turbo remembers a build without a compiler and keeps its messages back; this does nothing when the addon is there. */
-function buildAddon() {
-  run(process.execPath, [join(ROOT, 'packages/hypervisor/scripts/build-native.mjs'), '--optional']);
+/** Turbo remembers a build without a compiler and keeps its messages back; this does nothing when the addons are there. */
+function buildAddons() {
+  for (const name of ADDONS)
+    run(process.execPath, [join(ROOT, `packages/${name}/scripts/build-native.mjs`), '--optional']);
+}
+
+function isBuilt(name) {
+  return existsSync(join(ROOT, `packages/${name}/prebuilds/linux-${process.arch}/.inputs`));
 }
 
 function quietly(log, command, args) {

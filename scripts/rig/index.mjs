@@ -5,7 +5,7 @@ import { finished } from 'node:stream/promises';
 import { baseImage } from './base-image.mjs';
 import { RigError, temporary } from './images.mjs';
 import { startMachine } from './machine.mjs';
-import { buildAddon, repositoryImage } from './repository-image.mjs';
+import { buildAddons, repositoryImage } from './repository-image.mjs';
 import { guestImage, qemuImage } from './optional-images.mjs';
 import { runImage } from './run-image.mjs';
 import { newToken } from './streams.mjs';
@@ -58,7 +58,7 @@ export async function startInRig(options) {
   const progress = options.progress ?? (() => undefined);
   const { arch, cpus = 1, memory = 2048, gic = 3, retries = 1 } = options;
   const base = await baseImage(arch, progress);
-  buildAddon(arch);
+  buildAddons(arch);
   const images = [
     { file: base.image, mount: '/' },
     { file: await repositoryImage(), mount: '/work' },

@@ -75,12 +75,15 @@ function list(path, lines) {
   for (const name of readdirSync(path)) if (!SKIP.test(name)) list(join(path, name), lines);
 }
 
-/** Builds the KVM addon for an architecture, if it changed. @param {import('./base-image.mjs').Arch} arch */
-export function buildAddon(arch) {
-  const script = join(ROOT, 'packages/hypervisor/scripts/build-native.mjs');
-  const args = [script, '--arch', arch === 'x86_64' ? 'x64' : 'arm64'];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
-  if (status !== 0) throw new RigError(`the KVM addon for ${arch} did not build:\n${stdout}${stderr}`);
+/** Builds the native addons for an architecture, if they changed. @param {import('./base-image.mjs').Arch} arch */
+export function buildAddons(arch) {
+  for (const name of ['hypervisor', 'virtio-devices']) {
+    const script = join(ROOT, `packages/${name}/scripts/build-native.mjs`);
+    const args = [script, '--arch', arch === 'x86_64' ? 'x64' : 'arm64'];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    if (status !== 0)
+      throw new RigError(`the addon of ${name} for ${arch} did not build:\n${stdout}${stderr}`);
+  }
 }
 
 /**

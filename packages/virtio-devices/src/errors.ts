@@ -24,6 +24,10 @@ export type VirtioDeviceErrorCode =
   | 'NOT_A_FILE'
   /** The size of a disk image is 0 or no multiple of 512. */
   | 'INVALID_SIZE'
+  /** Another process has the disk image open for writing, or has it open and it is to be written here. */
+  | 'LOCKED'
+  /** The native addon is needed and is not there; `cause` says why. */
+  | 'NO_ADDON'
   /** The host failed to read, write or flush; `cause` has its error. */
   | 'IO_ERROR';
 

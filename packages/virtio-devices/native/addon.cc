@@ -1,0 +1,26 @@
+// All of the addon as one translation unit: the headers of Node-API take several times as long to compile as its code.
+#include "errors.cc"
+#include "environment.cc"
+#include "memory_map.cc"
+#include "block.cc"
+#include "tap.cc"
+#include "fs.cc"
+
+namespace {
+
+/** NATIVE_CONTRACT of native.ts. */
+constexpr int CONTRACT = 1;
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  vmm::Environment::create(env);
+  exports.Set("contract", CONTRACT);
+  vmm::initMemoryMap(env, exports);
+  vmm::initBlock(env, exports);
+  vmm::initTap(env, exports);
+  vmm::initFs(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(vmm_host, initialize)

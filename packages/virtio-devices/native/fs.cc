@@ -1,0 +1,7 @@
+#include <napi.h>
+
+namespace vmm {
+
+void initFs(Napi::Env /*env*/, Napi::Object /*exports*/) {}
+
+}  // namespace vmm
