@@ -16,6 +16,8 @@ export { createVmGicV2 } from './vm-gicv2.ts';
 export type { VmGicV2, VmGicV2Options } from './vm-gicv2.ts';
 export { createVmGicV3 } from './vm-gicv3.ts';
 export type { GicV3Description, GicV3Options, VmGicV3 } from './vm-gicv3.ts';
+export { GicV2m, GICV2M_FRAME_SIZE } from './gicv2m.ts';
+export type { GicV2mOptions } from './gicv2m.ts';
 export { GicV2 } from './gicv2.ts';
 export type { GicV2Options } from './gicv2.ts';
 export type { GicV2State } from './gicv2-state.ts';

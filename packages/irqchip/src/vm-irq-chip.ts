@@ -1,5 +1,7 @@
 import type { GsiRoute, X86IrqChip, X86IrqChipState, X86Vm } from '@vmm/hypervisor';
+import type { MsiController, MsiInterrupt } from '@vmm/vm-device';
 import { IrqChipError } from './errors.ts';
+import { GsiRoutes } from './gsi-routes.ts';
 import { IoApic } from './ioapic.ts';
 import type { IoApicState } from './ioapic-state.ts';
 import { checkResample, edgeEnd, makeLine, resampledEnd, type GsiLineOptions } from './gsi-lines.ts';
@@ -11,6 +13,7 @@ import {
   type Trigger,
 } from './irq-chip.ts';
 import { InputSet, type LineEnd } from './lines.ts';
+import { VmMsi } from './vm-msi.ts';
 
 const STATE_VERSION = 1;
 const MODEL = 'vm-x86';
@@ -45,8 +48,11 @@ export interface VmIrqChipState extends IrqChipState {
   readonly asserted: readonly number[];
 }
 
-/** The interrupt controllers of a PC. Inputs are global system interrupts, 0…23. */
-export interface VmIrqChip extends IrqChip<VmIrqChipState> {
+/**
+ * The interrupt controllers of a PC. Inputs are global system interrupts, 0…23. Message-signalled interrupts go to the local
+ * APICs; they are not part of the state, since their devices know their messages.
+ */
+export interface VmIrqChip extends IrqChip<VmIrqChipState>, MsiController {
   readonly mode: 'kernel' | 'split';
   /** In split mode: belongs on the MMIO bus, 4 KiB at 0xFEC0_0000. */
   readonly ioApic: IoApic | undefined;
@@ -79,7 +85,6 @@ export function createVmIrqChip(
   }
   const pit = options.pit ?? true;
   const chip = vm.createIrqChip({ mode, pit });
-  chip.setRoutes(kernelRoutes());
   return new KernelIrqChip(vm, chip, pit);
 }
 
@@ -106,11 +111,14 @@ class KernelIrqChip implements VmIrqChip {
   readonly #vm: InterruptMaker;
   readonly #chip: X86IrqChip;
   readonly #set = new InputSet('GSI', INPUTS);
+  readonly #routes: GsiRoutes;
   readonly #asserted = new Uint8Array(INPUTS);
 
   constructor(vm: InterruptMaker, chip: X86IrqChip, pit: boolean) {
     this.#vm = vm;
     this.#chip = chip;
+    this.#routes = new GsiRoutes(chip, INPUTS);
+    this.#routes.setWired(kernelRoutes());
     if (pit) this.#set.take(TIMER_GSI);
     this.#set.take(PIC_CASCADE);
   }
@@ -121,6 +129,10 @@ class KernelIrqChip implements VmIrqChip {
       if (trigger === 'edge') return edgeEnd(this.#vm, gsi);
       return onResample === undefined ? this.#levelEnd(gsi) : resampledEnd(this.#vm, gsi, onResample);
     });
+  }
+
+  createMsi(): MsiInterrupt {
+    return new VmMsi({ vm: this.#vm, chip: this.#chip, routes: this.#routes });
   }
 
   endOfInterrupt(): void {
@@ -140,6 +152,8 @@ class KernelIrqChip implements VmIrqChip {
   restore(state: VmIrqChipState): void {
     const { chip, asserted } = checkState(state, this.mode);
     this.#chip.restore(chip);
+    // The table of the state has the messages of the devices that were there.
+    this.#routes.reload();
     for (let gsi = 0; gsi < INPUTS; gsi++) {
       const high = asserted.includes(gsi);
       if (!high && this.#asserted[gsi] === 0) continue;
@@ -171,15 +185,17 @@ class SplitIrqChip implements VmIrqChip {
   readonly #vm: InterruptMaker;
   readonly #chip: X86IrqChip;
   readonly #set = new InputSet('GSI', INPUTS);
+  readonly #routes: GsiRoutes;
   readonly #resample = new Map<number, () => void>();
 
   constructor(vm: InterruptMaker, chip: X86IrqChip) {
     this.#vm = vm;
     this.#chip = chip;
+    this.#routes = new GsiRoutes(chip, INPUTS);
     this.ioApic = new IoApic({
       inputs: INPUTS,
       send: (message) => chip.signalMsi(message),
-      onRoutesChanged: (routes) => chip.setRoutes(routes),
+      onRoutesChanged: (routes) => this.#routes.setWired(routes),
       onEndOfInterrupt: (input) => this.#resample.get(input)?.(),
     });
   }
@@ -190,6 +206,10 @@ class SplitIrqChip implements VmIrqChip {
       if (trigger === 'edge') return this.#edgeEnd(gsi);
       return this.#levelEnd(gsi, onResample);
     });
+  }
+
+  createMsi(): MsiInterrupt {
+    return new VmMsi({ vm: this.#vm, chip: this.#chip, routes: this.#routes });
   }
 
   endOfInterrupt(vector: number): void {
@@ -217,6 +237,8 @@ class SplitIrqChip implements VmIrqChip {
       this.ioApic.restore(before);
       throw error;
     }
+    // The table of the state has the messages of the devices that were there.
+    this.#routes.reload();
   }
 
   /** An edge that the entry takes goes the hypervisor's way, along the route; the model decides about all else. */

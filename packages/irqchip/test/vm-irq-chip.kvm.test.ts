@@ -119,6 +119,38 @@ describeOnKvm?.each(['kernel', 'split'] as const)('interrupts of a guest of KVM,
     expect([ends, guest.events.filter((event) => event >= 0).length]).toEqual([3, 3]);
   });
 
+  it('come by message, wherever it is changed to, beside those of the I/O APIC', async () => {
+    await using m = await machine(mode);
+    const line = m.chip.createLine(5, 'edge');
+    using first = m.chip.createMsi(8);
+    using second = m.chip.createMsi(8);
+    // The masked entries are there for their handlers.
+    const guest = m.guest([
+      { input: 5, low: 0x45 },
+      ...[0x61, 0x62, 0x63].map((vector, index) => ({ input: 10 + index, low: MASKED | vector })),
+    ]);
+    await guest.idle(1);
+    const to = (data: number) => ({ address: 0xfee0_0000, addressHigh: 0, data });
+    first.setMessage(to(0x61));
+    second.setMessage(to(0x62));
+    const expected: number[] = [];
+    const expectNext = async (vector: number, raise: () => void): Promise<void> => {
+      raise();
+      expected.push(vector);
+      expect(await guest.vectors(expected.length)).toEqual(expected);
+    };
+    await expectNext(0x61, () => first.trigger());
+    await expectNext(0x62, () => second.trigger());
+    await expectNext(0x45, () => line.trigger());
+    first.setMessage(to(0x63));
+    await expectNext(0x63, () => first.trigger());
+    await expectNext(0x62, () => second.trigger());
+    second.setMessage(undefined);
+    second.trigger();
+    await guest.idle(QUIET);
+    expect(guest.events).toEqual(expected);
+  });
+
   it('go on in a machine that the state is restored in', async () => {
     await using first = await machine(mode);
     first.chip.createLine(9, 'level').setLevel(true);
