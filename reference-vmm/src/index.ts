@@ -3,6 +3,7 @@ export { type BlockDeviceConfig, type VmmConfig, parseDisk, parseDuration, parse
 export type { ExitSite, ExitStatistics } from './exit-statistics.ts';
 export { VmmError, type VmmErrorCode } from './errors.ts';
 export { type CpioEntry, buildCpio } from './guest/cpio.ts';
+export { debianFiles } from './guest/debian-files.ts';
 export { type Guest, prepareGuest } from './guest/guest.ts';
 export type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
 export type { CommandStreams } from './device-manager.ts';

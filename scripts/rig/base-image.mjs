@@ -159,7 +159,7 @@ function applets(busybox) {
 /**
  * Places uncompressed modules and what they depend on; answers the files to load at boot, in order.
  *
- * @param {import('@vmm/reference-vmm/dist/guest/kernel-package.js').KernelModules} modules
+ * @param {import('../../reference-vmm/dist/guest/kernel-package.js').KernelModules} modules
  * @param {string} tree
  * @param {readonly string[]} load
  * @param {readonly string[]} offer

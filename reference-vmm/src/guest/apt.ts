@@ -55,24 +55,64 @@ export class PrivateApt {
   }
 
   /** The packages that a package depends on directly. */
-  async dependencies(name: string): Promise<string[]> {
-    const text = await this.#run('apt-cache', ['depends', '--important', name]);
-    return [...text.matchAll(/^\s*\|?Depends: ([^<\s]+)$/gm)].map((match) => match[1]!);
+  async dependencies(name: string): Promise<readonly string[]> {
+    return (await this.#dependencies([name], false)).get(name) ?? [];
+  }
+
+  /** Packages and all they depend on, but those left out and what only these need. */
+  async closure(names: readonly string[], leftOut: readonly string[]): Promise<string[]> {
+    const dependencies = await this.#dependencies(names, true);
+    const closure = new Set(names);
+    for (const name of closure)
+      for (const each of dependencies.get(name) ?? []) if (!leftOut.includes(each)) closure.add(each);
+    return [...closure];
+  }
+
+  /** Downloads packages and unpacks them into `target`; answers their versions by name. */
+  async unpackAll(names: readonly string[], target: string): Promise<Map<string, string>> {
+    const show = await this.#run('apt-cache', ['show', '--no-all-versions', ...names]);
+    const stanzas = show.split('\n\n').map((text) => ({
+      name: /^Package: (.+)$/m.exec(text)?.[1] ?? '',
+      version: /^Version: (.+)$/m.exec(text)?.[1] ?? 'unknown',
+      size: Number(/^Size: (\d+)$/m.exec(text)?.[1] ?? 0),
+    }));
+    const wanted = stanzas.filter(({ name }) => names.includes(name));
+    const size = (wanted.reduce((sum, each) => sum + each.size, 0) / 1e6).toFixed(1);
+    const what =
+      wanted.length > 3
+        ? `${wanted.length} packages`
+        : wanted.map(({ name, version }) => `${name} ${version}`).join(', ');
+    this.#progress(`downloading ${what} (${size} MB)`);
+    const folder = join(this.#directory, 'download');
+    await this.#run('apt-get', ['download', '-q', ...names], folder);
+    mkdirSync(target, { recursive: true });
+    const files = readdirSync(folder);
+    for (const name of names) {
+      const file = files.find((entry) => entry.startsWith(`${name}_`) && entry.endsWith('.deb'));
+      if (file === undefined)
+        throw new VmmError('APT_FAILED', `apt-get download ${name} left no package file`);
+      await this.#run('dpkg-deb', ['-x', join(folder, file), target]);
+    }
+    return new Map(wanted.map(({ name, version }) => [name, version]));
   }
 
   /** Downloads a package and unpacks it into `target`; answers its version. */
   async unpack(name: string, target: string): Promise<string> {
-    const show = await this.#run('apt-cache', ['show', '--no-all-versions', name]);
-    const version = /^Version: (.+)$/m.exec(show)?.[1] ?? 'unknown';
-    const size = Number(/^Size: (\d+)$/m.exec(show)?.[1] ?? 0);
-    this.#progress(`downloading ${name} ${version} (${(size / 1e6).toFixed(1)} MB)`);
-    const folder = join(this.#directory, 'download');
-    await this.#run('apt-get', ['download', '-q', name], folder);
-    const file = readdirSync(folder).find((entry) => entry.startsWith(`${name}_`) && entry.endsWith('.deb'));
-    if (file === undefined) throw new VmmError('APT_FAILED', `apt-get download ${name} left no package file`);
-    mkdirSync(target, { recursive: true });
-    await this.#run('dpkg-deb', ['-x', join(folder, file), target]);
-    return version;
+    return (await this.unpackAll([name], target)).get(name) ?? 'unknown';
+  }
+
+  async #dependencies(names: readonly string[], recurse: boolean): Promise<Map<string, string[]>> {
+    const options = ['--important', ...(recurse ? ['--recurse'] : [])];
+    const text = await this.#run('apt-cache', ['depends', ...options, ...names]);
+    const dependencies = new Map<string, string[]>();
+    let current: string[] = [];
+    for (const line of text.split('\n')) {
+      const name = /^(\S+)$/.exec(line)?.[1];
+      if (name !== undefined) dependencies.set(name, (current = []));
+      const dependency = /^\s*\|?(?:Pre)?Depends: ([^<\s]+)$/.exec(line)?.[1];
+      if (dependency !== undefined) current.push(dependency);
+    }
+    return dependencies;
   }
 
   #run(command: string, args: readonly string[], cwd = this.#directory): Promise<string> {

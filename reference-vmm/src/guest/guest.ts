@@ -35,6 +35,12 @@ const DEBIAN: Readonly<Record<Architecture, { readonly name: string; readonly tt
   x86_64: { name: 'amd64', tty: 'ttyS0' },
 };
 
+/** What Debian calls architectures. */
+export const DEBIAN_NAMES: Readonly<Record<Architecture, string>> = {
+  aarch64: DEBIAN.aarch64.name,
+  x86_64: DEBIAN.x86_64.name,
+};
+
 /** Debian's unmodified cloud kernel and an initial RAM filesystem made of busybox-static. */
 export interface Guest {
   readonly kernel: string;
