@@ -1,8 +1,11 @@
 #include "memory.hh"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "errors.hh"
@@ -87,6 +90,46 @@ void SharedMapping::unmap() noexcept {
   if (detach()) munmap(data_, size_);
   data_ = nullptr;
   size_ = 0;
+}
+
+namespace {
+
+/** The elements of a typed array; a TypeError if it is another kind. Shared memory counts as well. */
+template <class T>
+std::span<T> toSpan(const Napi::Value& value, napi_typedarray_type wanted, const char* name) {
+  bool isArray = false;
+  napi_typedarray_type type{};
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_is_typedarray(value.Env(), value, &isArray) != napi_ok || !isArray ||
+      napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != wanted)
+    throw Napi::TypeError::New(value.Env(), std::string(name) + " is not a typed array of the right kind");
+  return {static_cast<T*>(data), length};
+}
+
+}  // namespace
+
+void discard(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::span<uint8_t> bytes = toSpan<uint8_t>(info[0], napi_uint8_array, "bytes");
+  const std::span<double> ranges = toSpan<double>(info[1], napi_float64_array, "ranges");
+  const auto words = static_cast<size_t>(toInteger(info[2], "words", 0, static_cast<double>(ranges.size())));
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto base = reinterpret_cast<uintptr_t>(bytes.data());
+  const auto size = static_cast<double>(bytes.size());
+  for (size_t i = 0; i + 1 < words; i += 2) {
+    const double offset = ranges[i];
+    const double length = ranges[i + 1];
+    // Written so that NaN is refused as well.
+    if (!(offset >= 0 && length >= 0 && offset + length <= size))
+      throw Napi::RangeError::New(env, "a range is not inside the bytes");
+    const uintptr_t first = base + static_cast<uintptr_t>(offset);
+    const uintptr_t start = (first + page - 1) / page * page;
+    const uintptr_t end = (first + static_cast<uintptr_t>(length)) / page * page;
+    if (start < end && madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED) != 0)
+      throwErrno(env, errno, "madvise");
+  }
 }
 
 }  // namespace vmm

@@ -38,4 +38,7 @@ class SharedMapping {
   napi_ref buffer_ = nullptr;
 };
 
+/** NativeKvm.discard. */
+void discard(const Napi::CallbackInfo& info);
+
 }  // namespace vmm

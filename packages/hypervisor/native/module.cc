@@ -9,6 +9,7 @@
 #include "environment.hh"
 #include "events.hh"
 #include "handle.hh"
+#include "memory.hh"
 #include "vcpu.hh"
 #include "vm.hh"
 
@@ -17,7 +18,7 @@ namespace vmm {
 namespace {
 
 /** NATIVE_CONTRACT of native.ts. */
-constexpr int CONTRACT = 1;
+constexpr int CONTRACT = 2;
 
 /** /dev/kvm. */
 class System final : public Napi::ObjectWrap<System>, public Handle {
@@ -80,6 +81,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   environment.ioeventfd = keep(Ioeventfd::define(env));
   environment.irqfd = keep(Irqfd::define(env));
   exports.Set("contract", CONTRACT);
+  exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   exports.Set("openSystem", Napi::Function::New<openSystem>(env, "openSystem"));
   return exports;
 }

@@ -51,6 +51,21 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
   mapMemory(guestAddress: number, size: number, options?: { readOnly?: boolean }): GuestMemoryRegion;
   unmapMemory(region: GuestMemoryRegion): void;
 
+  /** Whether {@link discardMemory} gives memory back to the host here. */
+  readonly releasesMemory: boolean;
+
+  /**
+   * Gives pages of guest memory back to the host while they stay mapped: each reads as zero afterwards and takes memory
+   * again when it is next stored to. Where {@link releasesMemory} is false, and for the part of a range that fills no
+   * whole page of the host, contents stay as they were. vCPUs may run; what they store meanwhile may be lost.
+   *
+   * @param ranges for each range its guest address and its length in bytes: multiples of 4096, inside one region that is
+   *   not read-only
+   * @param words how many numbers of `ranges` count, an even number; default all
+   * @throws HypervisorError `INVALID_ARGUMENT` (nothing was given back then), `SYSTEM`
+   */
+  discardMemory(ranges: Float64Array, words?: number): void;
+
   createVcpu(id: number): V;
 
   /**

@@ -59,6 +59,7 @@ export const lifecycleTests: readonly GuestTest[] = [
       save: () => vcpu.save(),
       kick: () => vcpu.kick(),
       mapMemory: () => vm.mapMemory(0, 4096),
+      discardMemory: () => vm.discardMemory(new Float64Array(0)),
       createVcpu: () => vm.createVcpu(0),
       createInterrupt: () => vm.createInterrupt(INPUTS.edge),
       createDoorbell: () => vm.createDoorbell(0, 4, undefined, () => undefined),

@@ -125,6 +125,78 @@ export const memoryTests: readonly GuestTest[] = [
     context.assert.equal(machine.runToMmio().value, 5, 'what the guest sees');
   }),
 
+  guestTest('discarded pages read as zero on both sides, or stay, and the others stay', async (context) => {
+    await using machine = await context.running((program) => {
+      for (const page of [0, 1, 2, 3]) program.load(4, 'a', LOW + page * 4096).store(4, 'a', MMIO);
+      program.set('a', 9).store(4, 'a', LOW).store(4, 'a', MMIO);
+    });
+    const { vm } = machine;
+    const { assert } = context;
+    const { bytes } = vm.mapMemory(LOW, SIZE);
+    bytes.fill(7);
+    // The machine's own region is in the list as well: ranges of several regions in one call.
+    const ranges = Float64Array.of(
+      LOW,
+      4096,
+      RAM + RAM_SIZE - 4096,
+      4096,
+      LOW + 8192,
+      4096,
+      LOW + 12288,
+      4096,
+    );
+    vm.discardMemory(ranges, 6);
+    const gone = vm.releasesMemory ? 0 : 7;
+    const word = gone * 0x0101_0101;
+    assert.equal(
+      [0, 4095, 4096, 8191, 8192, 12288, SIZE - 1].map((at) => bytes[at]),
+      [gone, gone, 7, 7, gone, 7, 7],
+      'host',
+    );
+    assert.equal(
+      [0, 1, 2, 3].map(() => machine.runToMmio().value),
+      [word, 0x0707_0707, word, 0x0707_0707],
+      'guest',
+    );
+    machine.runToMmio();
+    assert.equal(bytes[0], 9, 'what the guest stores afterwards');
+  }),
+
+  guestTest('only whole pages of writable guest memory can be discarded', async (context) => {
+    await using machine = await context.createMachine();
+    const { vm } = machine;
+    const { assert } = context;
+    const rom = vm.mapMemory(LOW, SIZE, { readOnly: true });
+    rom.bytes.fill(7);
+    const ram = vm.mapMemory(HIGH, SIZE);
+    ram.bytes.fill(7);
+    const cases = [
+      [LOW, 4096],
+      [HIGH + 1, 4096],
+      [HIGH, 4097],
+      [HIGH, 0],
+      [HIGH, -4096],
+      [HIGH, SIZE + 4096],
+      [HIGH - 4096, 8192],
+      [0x7_0000_0000, 4096],
+      [Number.NaN, 4096],
+      [HIGH, Number.NaN],
+      [2 ** 60, 4096],
+    ];
+    for (const bad of cases) {
+      const what = `discarding ${String(bad)}`;
+      // Nothing happens to what is right in the same call.
+      const ranges = Float64Array.of(HIGH, 4096, ...bad);
+      await expectCode(assert, 'INVALID_ARGUMENT', what, () => vm.discardMemory(ranges));
+    }
+    const ranges = new Float64Array(4);
+    for (const words of [-2, 1, 6, 0.5, Number.NaN]) {
+      await expectCode(assert, 'INVALID_ARGUMENT', `${words} words`, () => vm.discardMemory(ranges, words));
+    }
+    assert.ok(rom.bytes.every((byte) => byte === 7) && ram.bytes.every((byte) => byte === 7), 'contents');
+    vm.discardMemory(ranges, 0);
+  }),
+
   guestTest('read-only memory can be read, and stores to it exit and change nothing', async (context) => {
     await using machine = await context.running((program) => {
       program.load(4, 'a', LOW + 4).store(4, 'a', MMIO);

@@ -16,10 +16,19 @@ export interface NativeKvm {
   readonly contract: number;
   /** Opens `/dev/kvm` or what is said to be it. */
   openSystem(path: string): NativeSystem;
+  /**
+   * Gives the whole pages of ranges of private anonymous memory back to the kernel (MADV_DONTNEED): they read as zero
+   * afterwards.
+   *
+   * @param bytes whose memory: this addon's, or a WebAssembly memory's
+   * @param ranges for each range where it begins in `bytes` and its length, in bytes; outside of them a `RangeError`
+   * @param words how many numbers of `ranges` count, an even number
+   */
+  discard(bytes: Uint8Array, ranges: Float64Array, words: number): void;
 }
 
 /** Version of {@link NativeKvm} that this package was written for. */
-export const NATIVE_CONTRACT = 1;
+export const NATIVE_CONTRACT = 2;
 
 /** A request's third argument: a number, or a structure that is read and written in place. */
 export type IoctlArgument = number | Uint8Array;

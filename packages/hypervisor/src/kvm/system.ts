@@ -10,9 +10,12 @@ export const KVM_DEVICE = '/dev/kvm';
 /** An open /dev/kvm: version and capabilities. */
 export class KvmSystem {
   readonly native: NativeSystem;
+  /** The addon that it was opened with. */
+  readonly addon: NativeKvm;
   readonly #capabilities = new Map<KvmCapability, number>();
 
-  private constructor(native: NativeSystem) {
+  private constructor(addon: NativeKvm, native: NativeSystem) {
+    this.addon = addon;
     this.native = native;
   }
 
@@ -41,7 +44,7 @@ export class KvmSystem {
 
   /** Opens the device without asking anything of it; throws the system's error. */
   static openUnchecked(kvm: NativeKvm, path: string): KvmSystem {
-    return new KvmSystem(kvm.openSystem(path));
+    return new KvmSystem(kvm, kvm.openSystem(path));
   }
 
   apiVersion(): number {

@@ -1,3 +1,4 @@
+import { discardRanges } from '../discard.ts';
 import { HypervisorError } from '../errors.ts';
 import { checkRange, checkUnsigned, hex } from '../validate.ts';
 import type {
@@ -41,6 +42,7 @@ export interface KvmVmContext {
  */
 export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
   readonly maxRegionSize: number;
+  readonly releasesMemory: boolean = true;
   protected readonly native: NativeVm;
   protected readonly system: KvmSystem;
   /** Number of vCPUs that the VM is made for. */
@@ -115,6 +117,14 @@ export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
     this.checkUsable();
     this.checkStill('memory can be unmapped');
     this.#memory.unmap(region);
+  }
+
+  discardMemory(ranges: Float64Array, words: number = ranges.length): void {
+    this.checkUsable();
+    const { addon } = this.system;
+    discardRanges(this.regions, ranges, words, (bytes, offsets, count) =>
+      system('giving memory back (MADV_DONTNEED)', () => addon.discard(bytes, offsets, count)),
+    );
   }
 
   createVcpu(id: number): V {

@@ -1,3 +1,4 @@
+import type { DiscardBytes } from '../discard.ts';
 import type { VcpuThreadConfig } from './thread.ts';
 
 /** A running vCPU thread. */
@@ -30,4 +31,10 @@ export interface EngineHost {
    * {@link EngineHost.now}. The thread keeps the program alive until it has ended.
    */
   startThread(config: VcpuThreadConfig): VcpuThread;
+
+  /**
+   * Gives pages of the engine's memory back to the operating system, so that they read as zero. Absent where JavaScript
+   * alone cannot.
+   */
+  readonly discard?: DiscardBytes | undefined;
 }

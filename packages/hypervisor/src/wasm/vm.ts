@@ -1,3 +1,4 @@
+import { discardRanges } from '../discard.ts';
 import { HypervisorError } from '../errors.ts';
 import type { Aarch64Vm, GicV3Config, HypervisorGic } from '../aarch64.ts';
 import type {
@@ -118,6 +119,15 @@ export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
     this.checkStill('memory can be unmapped');
     this.#regions.unmap(region);
     this.engine.memoryChanged();
+  }
+
+  get releasesMemory(): boolean {
+    return this.#host.discard !== undefined;
+  }
+
+  discardMemory(ranges: Float64Array, words: number = ranges.length): void {
+    this.checkUsable();
+    discardRanges(this.regions, ranges, words, this.#host.discard);
   }
 
   createVcpu(id: number): WasmVcpu {

@@ -73,6 +73,10 @@ export class FakeKvm implements NativeKvm {
     return system;
   }
 
+  discard(bytes: Uint8Array, ranges: Float64Array, words: number): void {
+    for (let i = 0; i < words; i += 2) bytes.fill(0, ranges[i]!, ranges[i]! + ranges[i + 1]!);
+  }
+
   get vm(): FakeVm {
     return this.systems.at(-1)!.vms.at(-1)!;
   }

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import type { DiscardBytes } from '../../discard.ts';
+import { loadNativeKvm } from '../../kvm/load.ts';
 import type { EngineHost, VcpuThread } from '../host.ts';
 import type { VcpuThreadConfig } from '../thread.ts';
 import { createThreadClock } from './clock.ts';
@@ -19,8 +21,18 @@ export function createNodeHost(): EngineHost {
     defer: (callback) => void setImmediate(callback),
     parallelism: availableParallelism(),
     startThread,
+    discard: findDiscard(),
   };
   return host;
+}
+
+/** The addon's, where this platform has it: JavaScript has no call for it. */
+function findDiscard(): DiscardBytes | undefined {
+  try {
+    return loadNativeKvm().discard;
+  } catch {
+    return undefined;
+  }
 }
 
 function startThread(config: VcpuThreadConfig): VcpuThread {

@@ -66,6 +66,51 @@ export default (native) => ({
     vm.close();
   },
 
+  'discarded pages are zero, take no memory, and can be used again': () => {
+    const { vm } = makeVm(native, PROGRAMS.spins);
+    const size = 64 << 20;
+    const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, size, 0)).fill(1);
+    const before = process.memoryUsage.rss();
+    native.discard(bytes, Float64Array.of(4096, (32 << 20) - 4096, 32 << 20, (32 << 20) - 100), 4);
+    assert.ok(before - process.memoryUsage.rss() > 60 << 20);
+    assert.deepEqual([bytes[4095], bytes[4096], bytes[40 << 20]], [1, 0, 0]);
+    // The last page is not whole.
+    assert.equal(bytes[size - 1], 1);
+    bytes[4096] = 2;
+    assert.equal(bytes[4096], 2);
+    vm.close();
+    assert.throws(() => native.discard(bytes, Float64Array.of(0, 4096), 2), { name: 'RangeError' });
+  },
+
+  'shared memory of WebAssembly is discarded as well': () => {
+    const { buffer } = new WebAssembly.Memory({ initial: 1024, maximum: 1024, shared: true });
+    const bytes = new Uint8Array(buffer, 65536).fill(1);
+    const before = process.memoryUsage.rss();
+    native.discard(bytes, Float64Array.of(0, bytes.length), 2);
+    assert.ok(before - process.memoryUsage.rss() > 60 << 20);
+    assert.equal(bytes[0] | bytes[bytes.length - 1], 0);
+  },
+
+  'discarding takes ranges of the bytes and nothing else': () => {
+    const bytes = new Uint8Array(65536).fill(1);
+    const bad = [
+      [0, 65537],
+      [-4096, 4096],
+      [61440, 8192],
+      [Number.NaN, 4096],
+      [0, Number.NaN],
+      [0, Infinity],
+      [2 ** 70, 4096],
+    ];
+    for (const range of bad) {
+      assert.throws(() => native.discard(bytes, Float64Array.from(range), 2), { name: 'RangeError' });
+    }
+    assert.throws(() => native.discard(bytes, new Float64Array(2), 3), { name: 'RangeError' });
+    assert.throws(() => native.discard(bytes, new Float32Array(2), 2), { name: 'TypeError' });
+    assert.throws(() => native.discard(bytes.buffer, new Float64Array(2), 2), { name: 'TypeError' });
+    assert.ok(bytes.every((byte) => byte === 1));
+  },
+
   'an unmapped slot is empty for both sides, and can be used again': () => {
     const { vm } = makeVm(native, PROGRAMS.spins);
     const buffer = vm.mapMemory(1, MMIO, 4096, 0);
