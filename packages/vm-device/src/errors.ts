@@ -1,8 +1,8 @@
 /** Stable codes of {@link VmDeviceError}. */
 export type VmDeviceErrorCode =
-  'INVALID_ARGUMENT' | 'OVERLAP' | 'EXHAUSTED' | 'NOT_ALLOCATED' | 'DEVICE_FAULT';
+  'INVALID_ARGUMENT' | 'OVERLAP' | 'EXHAUSTED' | 'NOT_ALLOCATED' | 'INVALID_STATE' | 'DEVICE_FAULT';
 
-/** An operation on a bus or an allocator that could not be carried out. */
+/** An operation on a bus, an allocator or PCI that could not be carried out. */
 export class VmDeviceError extends Error {
   override readonly name: string = 'VmDeviceError';
   readonly code: VmDeviceErrorCode;

@@ -1,4 +1,11 @@
-import type { Doorbell, DoorbellRegistry, Interrupt } from '../device.ts';
+import type {
+  Doorbell,
+  DoorbellRegistry,
+  Interrupt,
+  MsiController,
+  MsiInterrupt,
+  MsiMessage,
+} from '../device.ts';
 
 /** Records what a device did to its line. */
 export class MockInterrupt implements Interrupt {
@@ -58,5 +65,34 @@ export class MockDoorbellRegistry implements DoorbellRegistry {
     );
     for (const bell of hit) bell.onRing();
     return hit.length > 0;
+  }
+}
+
+/** Records the messages that functions send. */
+export class MockMsiController implements MsiController {
+  /** Messages sent since the controller was made; undefined for an interrupt without one. */
+  readonly sent: { readonly deviceId: number; readonly message: MsiMessage | undefined }[] = [];
+  /** Interrupts made and not disposed. */
+  size = 0;
+
+  createMsi(deviceId: number): MsiInterrupt {
+    this.size++;
+    let message: MsiMessage | undefined;
+    let disposed = false;
+    return {
+      setMessage: (next) => {
+        message = next;
+      },
+      trigger: () => void this.sent.push({ deviceId, message }),
+      [Symbol.dispose]: () => {
+        if (!disposed) this.size--;
+        disposed = true;
+      },
+    };
+  }
+
+  /** `data` of the messages since the last call. */
+  take(): (number | undefined)[] {
+    return this.sent.splice(0).map(({ message }) => message?.data);
   }
 }
