@@ -74,7 +74,7 @@ export class FakeKvm implements NativeKvm {
   }
 
   discard(bytes: Uint8Array, ranges: Float64Array, words: number): void {
-    for (let i = 0; i < words; i += 2) bytes.fill(0, ranges[i]!, ranges[i]! + ranges[i + 1]!);
+    for (let i = 0; i < words; i += 2) bytes.fill(0, ranges[i], ranges[i]! + ranges[i + 1]!);
   }
 
   get vm(): FakeVm {

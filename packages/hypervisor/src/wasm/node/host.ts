@@ -29,7 +29,8 @@ export function createNodeHost(): EngineHost {
 /** The addon's, where this platform has it: JavaScript has no call for it. */
 function findDiscard(): DiscardBytes | undefined {
   try {
-    return loadNativeKvm().discard;
+    const addon = loadNativeKvm();
+    return (bytes, ranges, words) => addon.discard(bytes, ranges, words);
   } catch {
     return undefined;
   }
