@@ -8,7 +8,7 @@ const MAX_BYTES = MAX_CHAIN_BYTES;
 
 /**
  * One buffer from the driver: pieces of guest memory, those the device reads first, then those it writes
- * (VIRTIO 1.3 §2.6, §2.7.4). A piece is contiguous in the host, so that `slice(i)` is always one view: it is
+ * (VIRTIO 1.3 §2.6, §2.7.4, §2.8.5). A piece is contiguous in the host, so that `slice(i)` is always one view: it is
  * a descriptor, except that an empty descriptor makes no piece and one that reaches from one region of
  * guest memory into the next makes two. How pieces are cut says nothing about the request (§2.7.4.1): use
  * `reader` and `writer`.
@@ -17,9 +17,8 @@ const MAX_BYTES = MAX_CHAIN_BYTES;
  * does to the ring; the bytes themselves can.
  */
 export class DescriptorChain {
-  /** What the ring identifies the chain by. */
-  readonly head: number;
   readonly memory: GuestMemory;
+  #head: number;
   #length = 0;
   #readableCount = 0;
   #bytes = 0;
@@ -32,7 +31,12 @@ export class DescriptorChain {
 
   constructor(memory: GuestMemory, head: number) {
     this.memory = memory;
-    this.head = head;
+    this.#head = head;
+  }
+
+  /** What the ring identifies the chain by: the index of its first descriptor, or the Buffer ID of a packed ring. */
+  get head(): number {
+    return this.#head;
   }
 
   /** Number of pieces. */
@@ -113,6 +117,11 @@ export class DescriptorChain {
     this.#sawWritable = false;
     this.#reader?.rewind();
     this.#writer?.rewind();
+  }
+
+  /** For queues: says what the ring identifies the chain by, once that is known. */
+  identify(head: number): void {
+    this.#head = head;
   }
 
   /**

@@ -10,15 +10,28 @@ export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
 /** In the used ring's flags: the device wants no notifications. §2.7.8. */
 export const VIRTQ_USED_F_NO_NOTIFY = 1;
 
+/** In a packed ring: differ in a descriptor the driver made available, are equal in one the device used. §2.8.1. */
+export const VIRTQ_DESC_F_AVAIL: number = 1 << 7;
+export const VIRTQ_DESC_F_USED: number = 1 << 15;
+
+/** Flags of an event suppression structure: all events, none, or that of one descriptor (EVENT_IDX). §2.8.10. */
+export const RING_EVENT_FLAGS_ENABLE = 0;
+export const RING_EVENT_FLAGS_DISABLE = 1;
+export const RING_EVENT_FLAGS_DESC = 2;
+/** The wrap counter beside a 15-bit offset in a packed ring. §2.8.14. */
+export const RING_WRAP_COUNTER: number = 1 << 15;
+
 /** Bit numbers of the ring features. §6. */
 export const VIRTIO_F_INDIRECT_DESC = 28;
 export const VIRTIO_F_EVENT_IDX = 29;
+export const VIRTIO_F_RING_PACKED = 34;
+export const VIRTIO_F_IN_ORDER = 35;
 
-/** Largest split queue. §2.7. */
+/** Largest queue. §2.7, §2.8. */
 export const MAX_QUEUE_SIZE = 32768;
-/** Largest total of a chain's bytes. §2.7.5.2. */
+/** Largest total of a chain's bytes. §2.7.5.2; a packed ring's chains have the same limit here. */
 export const MAX_CHAIN_BYTES: number = 2 ** 32;
-/** Bytes of one descriptor. §2.7.5. */
+/** Bytes of one descriptor. §2.7.5, §2.8.13. */
 export const DESCRIPTOR_SIZE = 16;
 
 /** Alignment of the areas of a split queue, in bytes. §2.7. */
@@ -26,7 +39,11 @@ export const DESCRIPTOR_AREA_ALIGNMENT = 16;
 export const DRIVER_AREA_ALIGNMENT = 2;
 export const DEVICE_AREA_ALIGNMENT = 4;
 
-/** Bytes of the Descriptor Area of a split queue. §2.7. */
+/** Alignment of both event suppression structures, and their bytes. §2.8.10.1. */
+export const EVENT_SUPPRESSION_ALIGNMENT = 4;
+export const EVENT_SUPPRESSION_SIZE = 4;
+
+/** Bytes of the Descriptor Area of either queue. §2.7, §2.8.10.1. */
 export function descriptorAreaSize(size: number): number {
   return DESCRIPTOR_SIZE * size;
 }

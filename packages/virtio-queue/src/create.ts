@@ -1,7 +1,9 @@
 import type { GuestMemory } from '@vmm/vm-memory';
-import { VirtioQueueError } from './errors.ts';
+import { checkConfig, parseState } from './config.ts';
+import { RING_WRAP_COUNTER } from './constants.ts';
+import { PackedQueue } from './packed.ts';
 import type { Queue, QueueConfig } from './queue.ts';
-import { createSplitQueue, restoreSplitQueue } from './split.ts';
+import { SplitQueue } from './split.ts';
 
 /**
  * Activates a virtqueue of the format that `config.packed` names.
@@ -9,8 +11,10 @@ import { createSplitQueue, restoreSplitQueue } from './split.ts';
  * @throws VirtioQueueError `INVALID_SIZE`, `AREA_MISALIGNED`, `AREA_OUT_OF_RANGE`, `AREA_READ_ONLY`
  */
 export function createQueue(memory: GuestMemory, config: QueueConfig): Queue {
-  if (config.packed === true) throw new VirtioQueueError('INVALID_ARGUMENT', 'packed rings are not there yet');
-  return createSplitQueue(memory, config);
+  const checked = checkConfig(memory, config);
+  return checked.packed
+    ? new PackedQueue(memory, checked, RING_WRAP_COUNTER, false)
+    : new SplitQueue(memory, checked, 0, false);
 }
 
 /**
@@ -20,5 +24,14 @@ export function createQueue(memory: GuestMemory, config: QueueConfig): Queue {
  * @throws VirtioQueueError `INVALID_STATE` and what {@link createQueue} throws
  */
 export function restoreQueue(memory: GuestMemory, state: unknown): Queue {
-  return restoreSplitQueue(memory, state);
+  const { config, nextAvail } = parseState(state);
+  const checked = checkConfig(memory, config);
+  return checked.packed
+    ? new PackedQueue(memory, checked, nextAvail, true)
+    : new SplitQueue(memory, checked, nextAvail, true);
 }
+
+/** @deprecated Use {@link createQueue}. */
+export const createSplitQueue: typeof createQueue = createQueue;
+/** @deprecated Use {@link restoreQueue}. */
+export const restoreSplitQueue: typeof restoreQueue = restoreQueue;

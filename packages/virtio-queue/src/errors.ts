@@ -1,13 +1,13 @@
 /** Stable codes of {@link VirtioQueueError}. */
 export type VirtioQueueErrorCode =
   // What the driver configured; thrown at activation.
-  /** The queue size is no power of 2 from 1 to 32768 (§2.7). */
+  /** The queue size is not from 1 to 32768, or a split ring's no power of 2 (§2.7, §2.8.10.1). */
   | 'INVALID_SIZE'
-  /** An area does not have its alignment (§2.7). */
+  /** An area does not have its alignment (§2.7, §2.8.10.1). */
   | 'AREA_MISALIGNED'
   /** An area is not inside one region of guest memory. */
   | 'AREA_OUT_OF_RANGE'
-  /** The Device Area lies in read-only memory. */
+  /** The Device Area, or a packed ring itself, lies in read-only memory. */
   | 'AREA_READ_ONLY'
   /** A saved state is not one that `save()` gives. */
   | 'INVALID_STATE'
@@ -18,23 +18,31 @@ export type VirtioQueueErrorCode =
   | 'HEAD_OUT_OF_RANGE'
   /** A chain was made available again before it was used. */
   | 'HEAD_IN_USE'
+  /** Packed: the driver made descriptors available whose place belongs to chains that are out (§2.8.17). */
+  | 'RING_OVERRUN'
+  /** Packed: a list goes on in a descriptor that is not available (§2.8.17). */
+  | 'CHAIN_TAIL_UNAVAILABLE'
+  /** Packed: a Buffer ID is not below the queue size (§2.8.22). */
+  | 'BUFFER_ID_OUT_OF_RANGE'
+  /** Packed: the Buffer ID is that of a chain that is not used yet. */
+  | 'BUFFER_ID_IN_USE'
   /** `next` names no descriptor of the table. */
   | 'NEXT_OUT_OF_RANGE'
-  /** More descriptors than the queue size, or a loop (§2.7.5.2, §2.7.5.3.1). */
+  /** More descriptors than the queue size, or a loop (§2.7.5.2, §2.7.5.3.1, §2.8.17). */
   | 'CHAIN_TOO_LONG'
   /** More than 2^32 bytes (§2.7.5.2). */
   | 'CHAIN_TOO_LARGE'
-  /** A device-readable descriptor after a device-writable one (§2.7.4.2). */
+  /** A device-readable descriptor after a device-writable one (§2.7.4.2, §2.8.17). */
   | 'READABLE_AFTER_WRITABLE'
   /** A buffer is not inside guest memory. */
   | 'BUFFER_OUT_OF_RANGE'
   /** A device-writable buffer lies in read-only memory. */
   | 'BUFFER_READ_ONLY'
-  /** VIRTQ_DESC_F_INDIRECT without VIRTIO_F_INDIRECT_DESC (§2.7.5.3.1). */
+  /** VIRTQ_DESC_F_INDIRECT without VIRTIO_F_INDIRECT_DESC (§2.7.5.3.1, §2.8.19). */
   | 'INDIRECT_NOT_NEGOTIATED'
-  /** VIRTQ_DESC_F_INDIRECT together with VIRTQ_DESC_F_NEXT (§2.7.5.3.1). */
+  /** VIRTQ_DESC_F_INDIRECT together with VIRTQ_DESC_F_NEXT (§2.7.5.3.1), or in a list of several (§2.8.19). */
   | 'INDIRECT_WITH_NEXT'
-  /** VIRTQ_DESC_F_INDIRECT inside an indirect table (§2.7.5.3.1). */
+  /** VIRTQ_DESC_F_INDIRECT inside an indirect table (§2.7.5.3.1); a packed ring ignores it (§2.8.7). */
   | 'INDIRECT_NESTED'
   /** An indirect table is empty, no multiple of 16 bytes, or not inside one region of guest memory. */
   | 'INDIRECT_TABLE_INVALID'

@@ -1,6 +1,6 @@
 import { GuestMemory, VmMemoryError } from '@vmm/vm-memory';
 import fc from 'fast-check';
-import { createSplitQueue, VirtioQueueError, type Queue } from './index.ts';
+import { createQueue, VirtioQueueError, type Queue } from './index.ts';
 
 const BASE = 0x8000_0000;
 const RAM = 0x1000;
@@ -99,7 +99,7 @@ describe('a ring of random contents', () => {
         s.descriptors.forEach((d, i) => put(BASE + DESCRIPTORS + 16 * i, d));
         s.table.forEach((d, i) => put(BASE + TABLE + 16 * i, d));
         s.heads.forEach((h, i) => memory.writeUint16(BASE + AVAIL + 4 + 2 * i, h));
-        const queue = createSplitQueue(memory, {
+        const queue = createQueue(memory, {
           size: SIZE,
           descriptorArea: BASE + DESCRIPTORS,
           driverArea: BASE + AVAIL,

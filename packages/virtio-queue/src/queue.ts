@@ -24,9 +24,15 @@ export interface QueueConfig {
 /** Plain, versioned state of a queue between two chains. */
 export interface QueueState {
   readonly version: 1;
+  /** As `config.packed` says. */
   readonly format: 'split' | 'packed';
   readonly config: QueueConfig;
+  /**
+   * Where the next chain is read. Split: an index modulo 2^16. Packed: the offset in the ring in bits 0-14, the
+   * wrap counter in bit 15, as §2.8.14 has it.
+   */
   readonly nextAvail: number;
+  /** Where the next used chain is written; the same as `nextAvail`. */
   readonly nextUsed: number;
 }
 
@@ -56,14 +62,18 @@ export interface Queue {
    */
   undoPop(chain: DescriptorChain): void;
   /**
-   * Puts the chain on the used ring; it is the driver's from then on. Does nothing once the queue is broken,
-   * so that requests in flight may complete late.
+   * Gives the chain back to the driver; any order will do. With VIRTIO_F_IN_ORDER the queue itself keeps it until all
+   * chains popped before it were given back. Does nothing once the queue is broken, so that requests in flight
+   * may complete late.
    *
    * @param bytesWritten bytes the device stored, counted from the start of the chain's writable part
    * @throws VirtioQueueError `CHAIN_NOT_OUT`, `INVALID_ARGUMENT`
    */
   addUsed(chain: DescriptorChain, bytesWritten: number): void;
-  /** Whether the driver wants an interrupt for what was used since the last call (§2.7.7.2). */
+  /**
+   * Whether the driver wants an interrupt for what became visible to it since the last call (§2.7.7.2, §2.8.10).
+   * A chain that IN_ORDER keeps back is not visible.
+   */
   needsInterrupt(): boolean;
   /** Asks the driver not to notify (advisory). */
   disableNotifications(): void;

@@ -4,7 +4,7 @@ import {
   VIRTQ_DESC_F_INDIRECT as INDIRECT,
   VIRTQ_DESC_F_NEXT as NEXT,
   VIRTQ_DESC_F_WRITE as WRITE,
-  createSplitQueue,
+  createQueue,
   type VirtioQueueErrorCode,
 } from './index.ts';
 import { MockSplitDriver, type MockDescriptor } from './mock/index.ts';
@@ -143,7 +143,7 @@ describe('a chain of the ring', () => {
     const pop = (address: number, isWritable: boolean) => {
       const driver = new MockSplitDriver(memory);
       driver.send([{ address, size: 32, isWritable }]);
-      return codeOf(() => createSplitQueue(memory, driver.config).pop());
+      return codeOf(() => createQueue(memory, driver.config).pop());
     };
     expect(pop(BASE + 0x1_0000, false)).toBeUndefined();
     expect(pop(BASE + 0x1_0000, true)).toBe('BUFFER_READ_ONLY');
@@ -279,7 +279,7 @@ describe('guest memory that changes under the device', () => {
     }
     const memory = new CountingMemory([{ guestAddress: BASE, bytes: new Uint8Array(0x1_0000) }]);
     const driver = new MockSplitDriver(memory, { size: 4, indirect: true });
-    const queue = createSplitQueue(memory, driver.config);
+    const queue = createQueue(memory, driver.config);
     driver.send([{ readable: 'x' }, { writable: 1 }, { writable: 1 }], 2);
     reads.clear();
     const chain = popChain(queue);
@@ -330,7 +330,7 @@ describe('guest memory that changes under the device', () => {
       await new Promise((resolve) => worker.once('online', resolve));
       const outcomes = new Set<string>();
       for (let i = 0; i < 3000; i++) {
-        const queue = createSplitQueue(memory, driver.config);
+        const queue = createQueue(memory, driver.config);
         driver.writeAvailIdx(1);
         const code = codeOf(() => {
           const chain = popChain(queue);

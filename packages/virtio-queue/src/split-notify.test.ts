@@ -1,5 +1,5 @@
 import { makeRig, popChain, type Rig } from '../test/support.ts';
-import { restoreSplitQueue } from './index.ts';
+import { restoreQueue } from './index.ts';
 
 /** Adds `count` chains, lets the device use them, and answers whether it wants to interrupt. */
 function use({ driver, queue }: Rig, count: number): boolean {
@@ -153,7 +153,7 @@ describe('a restored queue', () => {
     }
     driver.send([{ readable: [3] }], 'indirect');
     const state: unknown = JSON.parse(JSON.stringify(queue.save()));
-    const restored = restoreSplitQueue(memory, state);
+    const restored = restoreQueue(memory, state);
     expect(restored.needsInterrupt()).toBe(true);
     expect(restored.needsInterrupt()).toBe(false);
     const chain = popChain(restored);

@@ -1,6 +1,6 @@
 import { GuestMemory } from '@vmm/vm-memory';
 import { BASE, codeOf, makeMemory, makeRig, popChain } from '../test/support.ts';
-import { createSplitQueue, restoreSplitQueue } from './index.ts';
+import { createQueue, restoreQueue } from './index.ts';
 import { MockSplitDriver } from './mock/index.ts';
 
 describe.each([
@@ -85,7 +85,7 @@ describe.each([
     const memory = makeMemory(undefined, shared);
     const driver = new MockSplitDriver(memory, { size: 8, firstIndex: 0xfffd });
     const { config } = driver;
-    const queue = restoreSplitQueue(memory, {
+    const queue = restoreQueue(memory, {
       version: 1,
       format: 'split',
       config,
@@ -170,7 +170,7 @@ describe('a chain', () => {
       { guestAddress: BASE + 0x1000, bytes: new Uint8Array(0x1000) },
     ]);
     const driver = new MockSplitDriver(memory);
-    const queue = createSplitQueue(memory, driver.config);
+    const queue = createQueue(memory, driver.config);
     memory.write(BASE + 0xffe, Uint8Array.of(1, 2, 3, 4));
     driver.send([
       { address: BASE + 0xffe, size: 4, isWritable: false },
@@ -191,7 +191,7 @@ describe('a chain', () => {
   it('may be of 2^32 bytes but no more, and its used length is one less (§2.7.5.2, §2.7.8.2)', () => {
     const memory = makeMemory(0x20_0000);
     const driver = new MockSplitDriver(memory, { size: 32768 });
-    const queue = createSplitQueue(memory, driver.config);
+    const queue = createQueue(memory, driver.config);
     const buffer = { address: BASE + 0x10_0000, size: 0x2_0000, isWritable: true };
     const head = driver.send(Array.from({ length: 32768 }, () => buffer));
     const chain = popChain(queue);

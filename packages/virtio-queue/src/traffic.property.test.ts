@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { makeMemory, popChain } from '../test/support.ts';
-import { restoreSplitQueue, type DescriptorChain, type Queue } from './index.ts';
+import { restoreQueue, type DescriptorChain, type Queue } from './index.ts';
 import { MockSplitDriver, type MockBuffer } from './mock/index.ts';
 
 const buffersArbitrary = fc
@@ -26,7 +26,7 @@ function setUp(options: Options): { driver: MockSplitDriver; queue: Queue } {
   const driver = new MockSplitDriver(memory, options);
   const { config } = driver;
   const { firstIndex: nextAvail } = options;
-  const queue = restoreSplitQueue(memory, {
+  const queue = restoreQueue(memory, {
     version: 1,
     format: 'split',
     config,
@@ -126,7 +126,7 @@ describe('random valid traffic', () => {
               break;
             case 'restore':
               if (out.length > 0) break;
-              queue = restoreSplitQueue(driver.memory, JSON.parse(JSON.stringify(queue.save())));
+              queue = restoreQueue(driver.memory, JSON.parse(JSON.stringify(queue.save())));
               break;
           }
         }

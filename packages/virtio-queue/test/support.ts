@@ -1,13 +1,24 @@
 import { GuestMemory } from '@vmm/vm-memory';
-import { createSplitQueue, VirtioQueueError, type Queue, type VirtioQueueErrorCode } from '../src/index.ts';
-import { MockSplitDriver, type MockSplitDriverOptions } from '../src/mock/index.ts';
+import { createQueue, VirtioQueueError, type Queue, type VirtioQueueErrorCode } from '../src/index.ts';
+import {
+  createMockDriver,
+  MockPackedDriver,
+  MockSplitDriver,
+  type MockDriver,
+  type MockDriverOptions,
+  type MockRingOptions,
+} from '../src/mock/index.ts';
 
 export const BASE = 0x8000_0000;
 
-export interface Rig {
+export interface Rig<Driver extends MockDriver = MockSplitDriver> {
   readonly memory: GuestMemory;
-  readonly driver: MockSplitDriver;
+  readonly driver: Driver;
   readonly queue: Queue;
+}
+
+interface Shared {
+  readonly shared?: boolean;
 }
 
 export function makeMemory(size = 0x2_0000, shared = false): GuestMemory {
@@ -15,11 +26,28 @@ export function makeMemory(size = 0x2_0000, shared = false): GuestMemory {
   return new GuestMemory([{ guestAddress: BASE, bytes: new Uint8Array(buffer) }]);
 }
 
-/** A driver and an activated queue in one region of memory. */
-export function makeRig(options: MockSplitDriverOptions & { readonly shared?: boolean } = {}): Rig {
-  const memory = makeMemory(0x2_0000, options.shared);
-  const driver = new MockSplitDriver(memory, options);
-  return { memory, driver, queue: createSplitQueue(memory, driver.config) };
+function rigOf<Driver extends MockDriver>(
+  shared: boolean | undefined,
+  make: (memory: GuestMemory) => Driver,
+): Rig<Driver> {
+  const memory = makeMemory(0x2_0000, shared);
+  const driver = make(memory);
+  return { memory, driver, queue: createQueue(memory, driver.config) };
+}
+
+/** A driver and an activated split queue in one region of memory. */
+export function makeRig(options: MockDriverOptions & Shared = {}): Rig {
+  return rigOf(options.shared, (memory) => new MockSplitDriver(memory, options));
+}
+
+/** The same with a packed queue. */
+export function makePackedRig(options: MockDriverOptions & Shared = {}): Rig<MockPackedDriver> {
+  return rigOf(options.shared, (memory) => new MockPackedDriver(memory, options));
+}
+
+/** The same with the queue of `options.packed`. */
+export function makeAnyRig(options: MockRingOptions & Shared = {}): Rig<MockDriver> {
+  return rigOf(options.shared, (memory) => createMockDriver(memory, options));
 }
 
 /** The code of the VirtioQueueError that `action` throws; undefined when it throws nothing. */

@@ -1,7 +1,11 @@
-export {
-  MockSplitDriver,
-  type MockBuffer,
-  type MockDescriptor,
-  type MockSplitDriverOptions,
-  type MockUsed,
-} from './split-driver.ts';
+export { createMockDriver, type MockRingOptions } from './create.ts';
+export type {
+  MockBuffer,
+  MockDescriptor,
+  MockDriver,
+  MockDriverOptions,
+  MockLayout,
+  MockUsed,
+} from './driver.ts';
+export { MockPackedDriver } from './packed-driver.ts';
+export { MockSplitDriver } from './split-driver.ts';

@@ -1,6 +1,6 @@
 import { GuestMemory } from '@vmm/vm-memory';
 import { BASE, codeOf, makeRig, popChain } from '../test/support.ts';
-import { createSplitQueue, restoreSplitQueue, type QueueConfig } from './index.ts';
+import { createQueue, restoreQueue, type QueueConfig } from './index.ts';
 
 const ROM = 0x9000_0000;
 
@@ -10,7 +10,7 @@ function activate(change: Partial<QueueConfig>) {
     { guestAddress: ROM, bytes: new Uint8Array(0x1_0000), readOnly: true },
   ]);
   return codeOf(() =>
-    createSplitQueue(memory, {
+    createQueue(memory, {
       size: 16,
       descriptorArea: BASE,
       driverArea: BASE + 0x1000,
@@ -87,7 +87,7 @@ describe('the saved state', () => {
   it('does not follow later changes of the configuration object', () => {
     const { memory, driver } = makeRig();
     const config = { ...driver.config };
-    const queue = createSplitQueue(memory, config);
+    const queue = createQueue(memory, config);
     config.size = 1;
     config.eventIdx = true;
     expect(queue.save().config).toEqual(driver.config);
@@ -96,7 +96,7 @@ describe('the saved state', () => {
   it('is checked as if it came from an enemy', () => {
     const { memory, driver, queue } = makeRig();
     const good = queue.save();
-    const restore = (state: unknown) => codeOf(() => restoreSplitQueue(memory, state));
+    const restore = (state: unknown) => codeOf(() => restoreQueue(memory, state));
     expect(restore(good)).toBeUndefined();
     for (const bad of [undefined, null, 1, 'x', [], {}, { ...good, config: null }, { ...good, config: {} }]) {
       expect(restore(bad)).toBe('INVALID_STATE');
