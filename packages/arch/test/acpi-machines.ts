@@ -3,6 +3,7 @@ import type { AcpiConfig } from '../src/x86_64/index.ts';
 import { IO_APIC_INPUTS, PCI_ECAM, PCI_MMIO, VIRTIO_MMIO } from '../src/x86_64/index.ts';
 
 const MIB = 2 ** 20;
+const PCI_LINES = 4;
 
 /** A machine with everything that the tables can describe. */
 export const FULL_MACHINE: AcpiConfig & Required<Pick<AcpiConfig, 'virtioMmio'>> = {
@@ -19,6 +20,7 @@ export const FULL_MACHINE: AcpiConfig & Required<Pick<AcpiConfig, 'virtioMmio'>>
     memory: PCI_MMIO,
     memory64: { guestAddress: 2 ** 39, size: 2 ** 36 },
     io: { port: 0x1000, size: 0xe000 },
+    gsis: [16, 17, 18, 19],
   },
 };
 
@@ -42,14 +44,19 @@ export function machines(mostVcpus: number): fc.Arbitrary<AcpiConfig> {
     .record({
       vcpus: fc.integer({ min: 1, max: mostVcpus }),
       gsis: fc.shuffledSubarray(inputs, { minLength: IO_APIC_INPUTS }),
-      pages: fc.uniqueArray(fc.integer({ min: 0, max: VIRTIO_MMIO.size / 4096 - 1 }), { maxLength: 20 }),
+      pages: fc.uniqueArray(fc.integer({ min: 0, max: VIRTIO_MMIO.size / 4096 - 1 }), { maxLength: 17 }),
       uart: fc.option(fc.constantFrom(0x3f8, 0x2f8, 0x3e8)),
       rtc: fc.option(fc.boolean()),
       button: fc.boolean(),
       pci: fc.option(pci),
+      // Four lines of PCI, one that all share, or none.
+      pciGsis: fc.constantFrom<readonly (0 | 1 | 2 | 3)[]>([0, 1, 2, 3], [0, 0, 0, 0], []),
     })
     .map(({ gsis, ...machine }) => {
-      const [uartGsi = 0, rtcGsi = 0, buttonGsi = 0, ...free] = gsis;
+      const [uartGsi = 0, rtcGsi = 0, buttonGsi = 0, ...rest] = gsis;
+      const lines = machine.pciGsis.map((index) => rest[index] ?? 0);
+      const free = rest.slice(PCI_LINES);
+      const [a, b, c, d] = lines;
       return {
         vcpus: machine.vcpus,
         virtioMmio: machine.pages.map((page, index) => ({
@@ -59,7 +66,16 @@ export function machines(mostVcpus: number): fc.Arbitrary<AcpiConfig> {
         uart: machine.uart === null ? undefined : { port: machine.uart, gsi: uartGsi },
         rtc: machine.rtc === null ? undefined : { port: 0x70, gsi: machine.rtc ? rtcGsi : undefined },
         powerButton: machine.button ? { gsi: buttonGsi } : undefined,
-        pci: machine.pci ?? undefined,
+        pci:
+          machine.pci === null
+            ? undefined
+            : {
+                ...machine.pci,
+                ...(a !== undefined &&
+                  b !== undefined &&
+                  c !== undefined &&
+                  d !== undefined && { gsis: [a, b, c, d] as const }),
+              },
       };
     });
 }

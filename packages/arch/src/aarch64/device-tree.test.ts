@@ -27,6 +27,14 @@ const BASE: DeviceTreeConfig = {
   kaslrSeed: 0x0123456789abcdefn,
 };
 
+const V2M = { address: aarch64.GICV2M.guestAddress, ...aarch64.gicV2mInterrupts(0) };
+const PCI = {
+  ecam: { ...aarch64.PCI_ECAM, size: 2 ** 20 },
+  memory: aarch64.PCI_MMIO,
+  memory64: { guestAddress: 64 * 2 ** 30, size: 64 * 2 ** 30 },
+  intids: aarch64.PCI_INTIDS,
+};
+
 const build = (changes: Partial<DeviceTreeConfig> = {}) =>
   readFdt(aarch64.buildDeviceTree({ ...BASE, ...changes }));
 
@@ -35,6 +43,17 @@ describe('buildDeviceTree', () => {
     ['everything', {}],
     ['GICv2', { gic: GICV2, vcpus: 8 }],
     ['an ITS', { gic: { ...GICV3, its: aarch64.GITS.guestAddress } }],
+    ['PCI without message-signalled interrupts', { pci: { ...PCI, memory64: undefined } }],
+    ['PCI and a GICv2m frame', { pci: PCI, gic: { ...GICV3, v2m: V2M } }],
+    [
+      'PCI of 256 buses and a GICv2m frame of a GICv2',
+      { pci: { ...PCI, ecam: aarch64.PCI_ECAM }, gic: { ...GICV2, v2m: V2M } },
+    ],
+    ['PCI and an ITS', { pci: PCI, gic: { ...GICV3, its: aarch64.GITS.guestAddress } }],
+    [
+      'PCI, a GICv2m frame and an ITS',
+      { pci: PCI, gic: { ...GICV3, v2m: V2M, its: aarch64.GITS.guestAddress } },
+    ],
     ['512 CPUs', { vcpus: 512 }],
     [
       'nothing but CPU and memory',
@@ -140,6 +159,65 @@ describe('buildDeviceTree', () => {
     expect(its?.cells('reg')).toEqual([0, 0x4c00_0000, 0, 0x2_0000]);
   });
 
+  it('describes PCI by its configuration space and windows (pci-host-ecam-generic binding)', () => {
+    const node = build({ pci: PCI, gic: { ...GICV3, v2m: V2M } }).compatible('pci-host-ecam-generic')[0]!;
+    expect(node.cells('reg')).toEqual([0, 0x5000_0000, 0, 0x10_0000]);
+    expect(node.cells('bus-range')).toEqual([0, 0]);
+    expect(node.cells('ranges')).toEqual([
+      ...[0x0200_0000, 0, 0x6000_0000, 0, 0x6000_0000, 0, 511 * 2 ** 20],
+      ...[0x4300_0000, 0x10, 0, 0x10, 0, 0x10, 0],
+    ]);
+    expect(node.has('dma-coherent')).toBe(true);
+  });
+
+  it.each<[string, GicDescription]>([
+    ['a GICv3', GICV3],
+    ['a GICv2 with a frame', { ...GICV2, v2m: V2M }],
+  ])('leads each pin of each PCI device to its line of %s', (_, gic) => {
+    const tree = build({ pci: PCI, gic });
+    const node = tree.compatible('pci-host-ecam-generic')[0]!;
+    const parent = tree.byPhandle(tree.root.u32('interrupt-parent'))!;
+    const width = 3 + 1 + 1 + parent.u32('#address-cells') + 3;
+    const map = node.cells('interrupt-map');
+    const mask = node.cells('interrupt-map-mask');
+    const rows = Array.from({ length: map.length / width }, (__, row) =>
+      map.slice(row * width, (row + 1) * width),
+    );
+    for (let device = 0; device < 32; device++) {
+      for (let pin = 1; pin <= 4; pin++) {
+        const unit = [(device << 11) & mask[0]!, 0, 0, pin & mask[3]!];
+        const found = rows.filter((row) => unit.every((cell, index) => row[index] === cell));
+        expect(found.map((row) => row.slice(-3))).toEqual([
+          [0, aarch64.PCI_INTIDS[(device + pin - 1) % 4]! - 32, 4],
+        ]);
+        expect(tree.byPhandle(found[0]![4]!)).toBe(parent);
+      }
+    }
+  });
+
+  it.each<[string, GicDescription, string | undefined]>([
+    ['a frame', { ...GICV3, v2m: V2M }, 'arm,gic-v2m-frame'],
+    ['a frame rather than an ITS', { ...GICV3, v2m: V2M, its: 0x4c00_0000 }, 'arm,gic-v2m-frame'],
+    ['an ITS', { ...GICV3, its: 0x4c00_0000 }, 'arm,gic-v3-its'],
+    ['nothing', GICV2, undefined],
+  ])('sends messages of PCI to %s', (_, gic, compatible) => {
+    const tree = build({ pci: PCI, gic });
+    const node = tree.compatible('pci-host-ecam-generic')[0]!;
+    const phandle = node.has('msi-parent')
+      ? node.u32('msi-parent')
+      : node.has('msi-map')
+        ? node.cells('msi-map')[1]!
+        : 0;
+    expect(tree.byPhandle(phandle)?.string('compatible')).toBe(compatible);
+    if (compatible !== 'arm,gic-v2m-frame') return;
+    const frame = tree.byPhandle(phandle)!;
+    expect([frame.cells('reg'), frame.u32('arm,msi-base-spi'), frame.u32('arm,msi-num-spis')]).toEqual([
+      [0, 0x4c02_0000, 0, 0x1000],
+      V2M.base,
+      V2M.count,
+    ]);
+  });
+
   it('has the clocks that PL011 and PL031 ask for', () => {
     const tree = build();
     for (const [model, names] of [
@@ -162,6 +240,18 @@ describe('buildDeviceTree', () => {
     ['no memory', { memory: [] }, 'INVALID_ARGUMENT'],
     ['a private interrupt for a device', { uart: { address: 0, intid: 31 } }, 'INVALID_ARGUMENT'],
     ['an interrupt beyond the controller', { virtioMmio: [{ address: 0, intid: 992 }] }, 'INVALID_ARGUMENT'],
+    ['a frame beyond the controller', { gic: { ...GICV3, v2m: { ...V2M, base: 900 } } }, 'INVALID_ARGUMENT'],
+    ['a private interrupt for PCI', { pci: { ...PCI, intids: [31, 37, 38, 39] } }, 'INVALID_ARGUMENT'],
+    [
+      'PCI with half a bus',
+      { pci: { ...PCI, ecam: { guestAddress: 0, size: 2 ** 19 } } },
+      'INVALID_ARGUMENT',
+    ],
+    [
+      'PCI with 257 buses',
+      { pci: { ...PCI, ecam: { guestAddress: 0, size: 257 * 2 ** 20 } } },
+      'INVALID_ARGUMENT',
+    ],
     ['a command line that the kernel would cut', { cmdline: 'a'.repeat(2048) }, 'COMMAND_LINE_TOO_LONG'],
     ['a command line with a line end', { cmdline: 'a\nb' }, 'BAD_COMMAND_LINE'],
   ])('refuses %s', async (_, changes, code) => {

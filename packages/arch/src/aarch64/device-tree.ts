@@ -15,8 +15,17 @@ import {
 } from './layout.ts';
 import type { AddressRange, MmioDeviceSlot } from './layout.ts';
 
+/** A GICv2m frame: where its registers are, and its interrupts. */
+export interface GicV2mDescription {
+  /** 4 KiB. */
+  readonly address: number;
+  /** INTID of the first. */
+  readonly base: number;
+  readonly count: number;
+}
+
 /** The interrupt controller, by the guest physical addresses of its parts. */
-export type GicDescription =
+export type GicDescription = { readonly v2m?: GicV2mDescription | undefined } & (
   | {
       readonly version: 3;
       /** GICD, 64 KiB. */
@@ -32,7 +41,20 @@ export type GicDescription =
       readonly distributor: number;
       /** GICC, 8 KiB. */
       readonly cpuInterface: number;
-    };
+    }
+);
+
+/** A PCI host bridge with one segment, of whose windows addresses are the same on both sides. */
+export interface PciHostDescription {
+  /** Configuration space: 1 MiB for each bus, from bus 0 on. */
+  readonly ecam: AddressRange;
+  /** Memory below 4 GiB. */
+  readonly memory: AddressRange;
+  /** Memory for 64-bit prefetchable BARs. */
+  readonly memory64?: AddressRange | undefined;
+  /** INTIDs of INTA to INTD of device 0, high levels; pin p of device d, from 0, is on line (d + p) modulo 4. */
+  readonly intids: readonly [number, number, number, number];
+}
 
 /** What the device tree describes. */
 export interface DeviceTreeConfig {
@@ -49,6 +71,8 @@ export interface DeviceTreeConfig {
   /** PL031. */
   readonly rtc?: MmioDeviceSlot | undefined;
   readonly virtioMmio?: readonly MmioDeviceSlot[] | undefined;
+  /** Its message-signalled interrupts go to the GICv2m frame, else to the ITS, where there is one. */
+  readonly pci?: PciHostDescription | undefined;
   /** Random bytes for the kernel's generator; 32 or more are useful. */
   readonly rngSeed?: Uint8Array | undefined;
   /** Random 64-bit value for the kernel's address space layout. Without it the layout is the default one. */
@@ -61,8 +85,19 @@ const GIC_PPI = 1;
 const IRQ_TYPE_EDGE_RISING = 1;
 const IRQ_TYPE_LEVEL_HIGH = 4;
 
+/** Bytes of configuration space of one PCI bus (PCI Express Base 6.0 §7.2.2). */
+const PCI_BUS_CONFIG_SIZE = 2 ** 20;
+/** First cell of a PCI address: space code, prefetchable bit (IEEE 1275-1994 PCI bus binding §2.2.1.1). */
+const PCI_MEMORY_32 = 0x0200_0000;
+const PCI_MEMORY_64_PREFETCHABLE = 0x4300_0000;
+/** Where the device number is in that cell. */
+const PCI_DEVICE_SHIFT = 11;
+/** Interrupt pins of a device. */
+const PCI_PINS = 4;
+
 const GIC_PHANDLE = 1;
 const CLOCK_PHANDLE = 2;
+const MSI_PHANDLE = 3;
 
 /** The clock of PL011 and PL031 in Hz: 24 MHz, as Arm's own boards have it. */
 const APB_CLOCK_FREQUENCY = 24_000_000;
@@ -99,6 +134,7 @@ export function buildDeviceTree(config: DeviceTreeConfig): Uint8Array {
       ...(uart === undefined ? [] : [uartNode(uart)]),
       ...(rtc === undefined ? [] : [rtcNode(rtc)]),
       ...(config.virtioMmio ?? []).map(virtioMmioNode),
+      ...(config.pci === undefined ? [] : [pciNode(config.pci, config.gic)]),
     ],
   };
   return writeFdt(root);
@@ -117,13 +153,26 @@ function check(config: DeviceTreeConfig): void {
   if (config.memory.length === 0) throw new ArchError('INVALID_ARGUMENT', 'a machine without memory');
   const slots = [config.uart, config.rtc, ...(config.virtioMmio ?? [])];
   for (const slot of slots) {
-    if (slot === undefined) continue;
-    if (!Number.isInteger(slot.intid) || slot.intid < SPI_BASE || slot.intid >= SPI_END) {
-      throw new ArchError(
-        'INVALID_ARGUMENT',
-        `INTID ${slot.intid} is not a shared peripheral interrupt, ${SPI_BASE}…${SPI_END - 1}`,
-      );
-    }
+    if (slot !== undefined) checkIntid(slot.intid);
+  }
+  const { v2m } = gic;
+  if (v2m !== undefined) {
+    checkIntid(v2m.base);
+    checkIntid(v2m.base + v2m.count - 1);
+  }
+  config.pci?.intids.forEach(checkIntid);
+  const buses = config.pci === undefined ? 1 : config.pci.ecam.size / PCI_BUS_CONFIG_SIZE;
+  if (!Number.isInteger(buses) || buses < 1 || buses > 256) {
+    throw new ArchError('INVALID_ARGUMENT', `PCI with ${buses} buses: 1 to 256 are possible`);
+  }
+}
+
+function checkIntid(intid: number): void {
+  if (!Number.isInteger(intid) || intid < SPI_BASE || intid >= SPI_END) {
+    throw new ArchError(
+      'INVALID_ARGUMENT',
+      `INTID ${intid} is not a shared peripheral interrupt, ${SPI_BASE}…${SPI_END - 1}`,
+    );
   }
 }
 
@@ -181,36 +230,46 @@ function timerNode({ vcpus, gic }: DeviceTreeConfig): FdtNodeInput {
 }
 
 function gicNode({ gic, vcpus }: DeviceTreeConfig): FdtNodeInput {
-  const common = { 'interrupt-controller': true, '#interrupt-cells': 3 } as const;
-  const name = unitName('interrupt-controller', gic.distributor);
-  if (gic.version === 2) {
-    return {
-      name,
-      properties: {
-        compatible: 'arm,cortex-a15-gic',
-        ...common,
-        '#address-cells': 0,
-        reg: cells64(gic.distributor, 0x1000, gic.cpuInterface, 0x2000),
-        phandle: GIC_PHANDLE,
-      },
-    };
-  }
+  const children = [
+    ...(gic.v2m === undefined ? [] : [gicV2mNode(gic.v2m)]),
+    ...(gic.version === 2 || gic.its === undefined ? [] : [itsNode(gic.its, gic.v2m === undefined)]),
+  ];
   return {
-    name,
+    name: unitName('interrupt-controller', gic.distributor),
     properties: {
-      compatible: 'arm,gic-v3',
-      ...common,
-      reg: cells64(gic.distributor, 0x10000, gic.redistributor, vcpus * GICR_STRIDE),
-      ...(gic.its === undefined
+      compatible: gic.version === 2 ? 'arm,cortex-a15-gic' : 'arm,gic-v3',
+      'interrupt-controller': true,
+      '#interrupt-cells': 3,
+      reg:
+        gic.version === 2
+          ? cells64(gic.distributor, 0x1000, gic.cpuInterface, 0x2000)
+          : cells64(gic.distributor, 0x10000, gic.redistributor, vcpus * GICR_STRIDE),
+      ...(children.length === 0
         ? { '#address-cells': 0 }
         : { '#address-cells': 2, '#size-cells': 2, ranges: true }),
       phandle: GIC_PHANDLE,
     },
-    children: gic.its === undefined ? [] : [itsNode(gic.its)],
+    children,
   };
 }
 
-function itsNode(address: number): FdtNodeInput {
+function gicV2mNode({ address, base, count }: GicV2mDescription): FdtNodeInput {
+  return {
+    name: unitName('v2m', address),
+    properties: {
+      compatible: 'arm,gic-v2m-frame',
+      'msi-controller': true,
+      reg: cells64(address, 0x1000),
+      // By INTID, as in MSI_TYPER, which these stand for.
+      'arm,msi-base-spi': base,
+      'arm,msi-num-spis': count,
+      phandle: MSI_PHANDLE,
+    },
+  };
+}
+
+/** @param forPci whether PCI's messages go there */
+function itsNode(address: number, forPci: boolean): FdtNodeInput {
   return {
     name: unitName('msi-controller', address),
     properties: {
@@ -218,6 +277,7 @@ function itsNode(address: number): FdtNodeInput {
       'msi-controller': true,
       '#msi-cells': 1,
       reg: cells64(address, 0x20000),
+      ...(forPci && { phandle: MSI_PHANDLE }),
     },
   };
 }
@@ -268,6 +328,49 @@ function virtioMmioNode({ address, intid }: MmioDeviceSlot): FdtNodeInput {
       compatible: 'virtio,mmio',
       reg: cells64(address, 0x1000),
       interrupts: spi(intid, IRQ_TYPE_EDGE_RISING),
+      'dma-coherent': true,
+    },
+  };
+}
+
+/** The PCI bus binding (IEEE 1275-1994) for a bridge that is configuration space and nothing else. */
+function pciNode({ ecam, memory, memory64, intids }: PciHostDescription, gic: GicDescription): FdtNodeInput {
+  const its = gic.version === 3 && gic.its !== undefined;
+  const msi =
+    gic.v2m !== undefined
+      ? { 'msi-parent': MSI_PHANDLE }
+      : its && { 'msi-map': [0, MSI_PHANDLE, 0, 0x1_0000] };
+  const parentCells = gic.v2m !== undefined || its ? [0, 0] : [];
+  return {
+    name: unitName('pcie', ecam.guestAddress),
+    properties: {
+      compatible: 'pci-host-ecam-generic',
+      device_type: 'pci',
+      '#address-cells': 3,
+      '#size-cells': 2,
+      '#interrupt-cells': 1,
+      reg: cells64(ecam.guestAddress, ecam.size),
+      'bus-range': [0, ecam.size / PCI_BUS_CONFIG_SIZE - 1],
+      'linux,pci-domain': 0,
+      ranges: [
+        PCI_MEMORY_32,
+        ...cells64(memory.guestAddress, memory.guestAddress, memory.size),
+        ...(memory64 === undefined
+          ? []
+          : [
+              PCI_MEMORY_64_PREFETCHABLE,
+              ...cells64(memory64.guestAddress, memory64.guestAddress, memory64.size),
+            ]),
+      ],
+      // Which line it is follows from the two low bits of the device number and the pin.
+      'interrupt-map-mask': [(PCI_PINS - 1) << PCI_DEVICE_SHIFT, 0, 0, 7],
+      'interrupt-map': intids.flatMap((_, device) =>
+        intids.flatMap((__, pin) => [
+          ...[device << PCI_DEVICE_SHIFT, 0, 0, pin + 1],
+          ...[GIC_PHANDLE, ...parentCells, ...spi(intids[(device + pin) % PCI_PINS]!, IRQ_TYPE_LEVEL_HIGH)],
+        ]),
+      ),
+      ...msi,
       'dma-coherent': true,
     },
   };

@@ -14,6 +14,7 @@ describe('the memory map', () => {
       VIRTIO_MMIO,
       GICR,
       GITS,
+      GICV2M,
       PL031,
       PCI_ECAM,
       PCI_MMIO,
@@ -28,6 +29,7 @@ describe('the memory map', () => {
       VIRTIO_MMIO,
       GICR,
       GITS,
+      GICV2M,
       PL031,
       PCI_ECAM,
       PCI_MMIO,
@@ -45,6 +47,19 @@ describe('the memory map', () => {
     const last = aarch64.virtioMmioSlot(aarch64.MAX_VIRTIO_MMIO - 1);
     expect(last.address + aarch64.VIRTIO_MMIO_STRIDE).toBeLessThanOrEqual(aarch64.GICR.guestAddress);
     expect(last.intid).toBe(aarch64.SPI_END - 1);
+  });
+});
+
+describe('pciMmio64', () => {
+  it('is behind all memory, and none where the address space ends', () => {
+    for (const [memory, at] of [
+      [64 * 2 ** 20, 64 * GIB],
+      [63 * GIB, 64 * GIB],
+      [63 * GIB + 4096, 128 * GIB],
+    ] as const) {
+      expect(aarch64.pciMmio64(memory)).toEqual({ guestAddress: at, size: 64 * GIB });
+    }
+    expect(aarch64.pciMmio64(aarch64.MAX_RAM_SIZE)).toBeUndefined();
   });
 });
 
@@ -120,6 +135,21 @@ describe('interrupt numbers', () => {
       expect(identifiers).toBeLessThanOrEqual(992);
       if (devices > 0) expect(aarch64.virtioMmioSlot(devices - 1).intid).toBeLessThan(identifiers);
     }
+  });
+});
+
+describe('interrupts of PCI', () => {
+  it('are free of those of other devices, with any number of these', async () => {
+    const fixed = [aarch64.PL011_INTID, aarch64.PL031_INTID, ...aarch64.PCI_INTIDS];
+    expect(new Set(fixed).size).toBe(6);
+    for (const devices of [0, 1, 16, 17, 100]) {
+      const { base, count } = aarch64.gicV2mInterrupts(devices);
+      expect([base % 32, count % 32]).toEqual([0, 0]);
+      const others = Array.from({ length: devices }, (_, index) => aarch64.virtioMmioSlot(index).intid);
+      expect(base).toBeGreaterThan(Math.max(...fixed, ...others));
+      expect(base + count).toBeLessThanOrEqual(aarch64.SPI_END);
+    }
+    expect(await codeOf(() => aarch64.gicV2mInterrupts(aarch64.MAX_VIRTIO_MMIO))).toBe('INVALID_ARGUMENT');
   });
 });
 

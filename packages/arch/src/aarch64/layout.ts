@@ -1,5 +1,5 @@
 import { ArchError } from '../errors.ts';
-import type { AddressRange } from '../range.ts';
+import { windowBehind, type AddressRange } from '../range.ts';
 
 export type { AddressRange } from '../range.ts';
 
@@ -33,11 +33,13 @@ export const GICR_STRIDE: number = 128 * KIB;
 export const MAX_VCPUS: number = GICR.size / GICR_STRIDE;
 /** GICv3 interrupt translation service (reserved). */
 export const GITS: AddressRange = { guestAddress: 0x4c00_0000, size: 128 * KIB };
+/** GICv2m frame: message-signalled interrupts as shared peripheral ones. */
+export const GICV2M: AddressRange = { guestAddress: 0x4c02_0000, size: 4 * KIB };
 /** PL031 real time clock. */
 export const PL031: AddressRange = { guestAddress: 0x4c10_0000, size: 4 * KIB };
-/** PCI enhanced configuration access, 256 buses (reserved). */
+/** Room for the configuration space of 256 PCI buses, 1 MiB each. */
 export const PCI_ECAM: AddressRange = { guestAddress: 0x5000_0000, size: 256 * MIB };
-/** PCI memory window (reserved). */
+/** PCI memory window. */
 export const PCI_MMIO: AddressRange = { guestAddress: 0x6000_0000, size: 511 * MIB };
 /** PCI I/O window (reserved). */
 export const PCI_IO: AddressRange = { guestAddress: 0x7ff0_0000, size: 64 * KIB };
@@ -49,10 +51,15 @@ export const SPI_END = 992;
 /** Interrupts of the fixed devices, as INTIDs. */
 export const PL011_INTID = 32;
 export const PL031_INTID = 33;
+/** PCI's INTA to INTD, level-triggered. */
+export const PCI_INTIDS: readonly [number, number, number, number] = [36, 37, 38, 39];
 /** First virtio-mmio device's INTID; those between are left to devices at fixed addresses. */
 export const VIRTIO_MMIO_INTID = 48;
 /** Largest number of virtio-mmio devices, one SPI each. */
 export const MAX_VIRTIO_MMIO: number = SPI_END - VIRTIO_MMIO_INTID;
+
+/** Shared peripheral interrupts of the {@link GICV2M} frame. */
+export const GICV2M_SPIS = 128;
 
 /** Private peripheral interrupts of the generic timer, by PPI number: INTID - 16 (Arm BSA §3.8). */
 export const TIMER_PPI_SECURE_PHYSICAL = 13;
@@ -76,6 +83,19 @@ export function memoryRegions(bytes: number): AddressRange[] {
   const low = { guestAddress: RAM_LOW.guestAddress, size: Math.min(bytes, RAM_LOW.size) };
   if (bytes === low.size) return [low];
   return [low, { guestAddress: RAM_HIGH.guestAddress, size: bytes - low.size }];
+}
+
+/** Bytes of {@link pciMmio64}'s window, and what its address is a multiple of. */
+const PCI_MMIO64_SIZE = 64 * GIB;
+
+/**
+ * PCI's window for 64-bit prefetchable memory behind the guest's memory: 64 GiB, or none where that is too large for it.
+ *
+ * @param bytes as for {@link memoryRegions}
+ * @throws ArchError `INVALID_ARGUMENT`
+ */
+export function pciMmio64(bytes: number): AddressRange | undefined {
+  return windowBehind(memoryRegions(bytes), PCI_MMIO64_SIZE, RAM_HIGH);
 }
 
 /** A device with registers in guest physical memory and one interrupt. */
@@ -113,6 +133,24 @@ export function virtioMmioSlot(index: number): MmioDeviceSlot {
 export function interruptIdentifiers(virtioMmioDevices: number): number {
   const end = virtioMmioDevices === 0 ? VIRTIO_MMIO_INTID : virtioMmioSlot(virtioMmioDevices - 1).intid + 1;
   return Math.ceil(end / 32) * 32;
+}
+
+/**
+ * Interrupts of the {@link GICV2M} frame, which come behind those of the virtio-mmio devices: the controller needs
+ * {@link GICV2M_SPIS} identifiers more then.
+ *
+ * @param virtioMmioDevices 0…{@link MAX_VIRTIO_MMIO}
+ * @throws ArchError `INVALID_ARGUMENT` where there is no room for them
+ */
+export function gicV2mInterrupts(virtioMmioDevices: number): {
+  readonly base: number;
+  readonly count: number;
+} {
+  const base = interruptIdentifiers(virtioMmioDevices);
+  if (base + GICV2M_SPIS > SPI_END) {
+    throw new ArchError('INVALID_ARGUMENT', `${GICV2M_SPIS} interrupts behind ${virtioMmioDevices} devices`);
+  }
+  return { base, count: GICV2M_SPIS };
 }
 
 /**

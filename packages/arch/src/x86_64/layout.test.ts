@@ -47,6 +47,22 @@ describe('the memory map', () => {
   });
 });
 
+describe('pciMmio64', () => {
+  it('is behind all memory, and none where the address space ends', () => {
+    for (const [memory, at] of [
+      [64 * MIB, 64 * GIB],
+      [59 * GIB, 64 * GIB],
+      [64 * GIB, 128 * GIB],
+      [960 * GIB - 64 * GIB, 960 * GIB],
+    ] as const) {
+      const { guestAddress = 0, size = 0 } = x86_64.pciMmio64(memory) ?? {};
+      expect([guestAddress, size]).toEqual([at, 64 * GIB]);
+      expectAscending([...x86_64.memoryRegions(memory), { guestAddress, size }]);
+    }
+    expect(x86_64.pciMmio64(x86_64.MAX_RAM_SIZE)).toBeUndefined();
+  });
+});
+
 describe('memoryRegions', () => {
   it.each([
     [2 * MIB, [[0, 2 * MIB]]],

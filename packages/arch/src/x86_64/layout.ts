@@ -1,5 +1,5 @@
 import { ArchError } from '../errors.ts';
-import type { AddressRange } from '../range.ts';
+import { windowBehind, type AddressRange } from '../range.ts';
 
 export type { AddressRange } from '../range.ts';
 
@@ -37,13 +37,13 @@ export const ACPI_TABLES: AddressRange = { guestAddress: 0xe0000, size: 0x20000 
 /** Where kernels may lie. */
 export const HIGH_MEMORY_START: number = MIB;
 
-/** PCI memory window (reserved). */
+/** PCI memory window. */
 export const PCI_MMIO: AddressRange = { guestAddress: 0xc000_0000, size: 256 * MIB };
 /** Registers of virtio-mmio devices, one page each. */
 export const VIRTIO_MMIO: AddressRange = { guestAddress: 0xd000_0000, size: 256 * MIB };
 /** Distance of two virtio-mmio devices in bytes. */
 export const VIRTIO_MMIO_STRIDE = 4096;
-/** PCI enhanced configuration access, 256 buses (reserved). */
+/** Room for the configuration space of 256 PCI buses, 1 MiB each. */
 export const PCI_ECAM: AddressRange = { guestAddress: 0xe000_0000, size: 256 * MIB };
 /** I/O APIC. */
 export const IO_APIC: AddressRange = { guestAddress: 0xfec0_0000, size: 4 * KIB };
@@ -62,6 +62,8 @@ export interface PortRange {
 
 /** 16550A serial port. */
 export const COM1: PortRange = { port: 0x3f8, size: 8 };
+/** PCI configuration mechanism #1: CONFIG_ADDRESS and CONFIG_DATA (PCI Local Bus 3.0 §3.2.2.3.2). */
+export const PCI_CONFIG: PortRange = { port: 0xcf8, size: 8 };
 /** i8042 keyboard controller: data and command port. */
 export const I8042_DATA: PortRange = { port: 0x60, size: 1 };
 export const I8042_COMMAND: PortRange = { port: 0x64, size: 1 };
@@ -84,7 +86,9 @@ export const IO_APIC_INPUTS = 24;
 export const IO_APIC_ID = 0;
 /** ISA IRQ 0 (the i8254) is wired to this input of the I/O APIC. */
 export const PIT_GSI = 2;
-/** Edge-triggered, active high, as all interrupts here. */
+/** PCI's INTA to INTD, level-triggered: inputs of the I/O APIC that are not ISA's. */
+export const PCI_GSIS: readonly [number, number, number, number] = [16, 17, 18, 19];
+/** Edge-triggered, active high, as all other interrupts here. */
 export const I8042_GSI = 1;
 export const COM1_GSI = 4;
 export const RTC_GSI = 8;
@@ -116,6 +120,19 @@ export function memoryRegions(bytes: number): AddressRange[] {
   const low = { guestAddress: RAM_LOW.guestAddress, size: Math.min(bytes, RAM_LOW.size) };
   if (bytes === low.size) return [low];
   return [low, { guestAddress: RAM_HIGH.guestAddress, size: bytes - low.size }];
+}
+
+/** Bytes of {@link pciMmio64}'s window, and what its address is a multiple of: within reach of 37-bit processors. */
+const PCI_MMIO64_SIZE = 64 * GIB;
+
+/**
+ * PCI's window for 64-bit prefetchable memory behind the guest's memory: 64 GiB, or none where that is too large for it.
+ *
+ * @param bytes as for {@link memoryRegions}
+ * @throws ArchError `INVALID_ARGUMENT`
+ */
+export function pciMmio64(bytes: number): AddressRange | undefined {
+  return windowBehind(memoryRegions(bytes), PCI_MMIO64_SIZE, RAM_HIGH);
 }
 
 /** Address range types of the memory map that firmware hands over (ACPI 6.5 §15). */

@@ -23,8 +23,12 @@ const ROOT_CHAR = 0x5c;
 const LOCAL0_OP = 0x60;
 const ARG0_OP = 0x68;
 const STORE_OP = 0x70;
+const AND_OP = 0x7b;
+const OR_OP = 0x7d;
 const DEVICE_OP = 0x82;
 const NOTIFY_OP = 0x86;
+const CREATE_DWORD_FIELD_OP = 0x8a;
+const LNOT_OP = 0x92;
 const LEQUAL_OP = 0x93;
 const IF_OP = 0xa0;
 const ELSE_OP = 0xa1;
@@ -197,6 +201,26 @@ export function store(value: Aml, target: Aml): Aml {
 /** Whether two operands are equal (ACPI 6.5 §20.2.5.4). */
 export function equal(a: Aml, b: Aml): Aml {
   return concat([LEQUAL_OP], a, b);
+}
+
+/** Whether a condition does not hold (ACPI 6.5 §20.2.5.4). */
+export function not(condition: Aml): Aml {
+  return concat([LNOT_OP], condition);
+}
+
+/** The bits that both operands have, stored (ACPI 6.5 §20.2.5.4). */
+export function and(a: Aml, b: Aml, target: Aml): Aml {
+  return concat([AND_OP], a, b, target);
+}
+
+/** The bits that one of the operands has, stored (ACPI 6.5 §20.2.5.4). */
+export function or(a: Aml, b: Aml, target: Aml): Aml {
+  return concat([OR_OP], a, b, target);
+}
+
+/** CreateDWordField: a name for four bytes of a buffer (ACPI 6.5 §20.2.5.2). */
+export function createDwordField(source: Aml, offset: number, fieldName: string): Aml {
+  return concat([CREATE_DWORD_FIELD_OP], source, integer(offset), path(fieldName));
 }
 
 /** If; an {@link otherwise} may follow (ACPI 6.5 §20.2.5.3). */

@@ -1,5 +1,12 @@
 import { ArchError } from '../../errors.ts';
-import { ACPI_POWER, IO_APIC, IO_APIC_INPUTS, LOCAL_APIC, VIRTIO_MMIO_STRIDE } from '../layout.ts';
+import {
+  ACPI_POWER,
+  IO_APIC,
+  IO_APIC_INPUTS,
+  LOCAL_APIC,
+  PCI_CONFIG,
+  VIRTIO_MMIO_STRIDE,
+} from '../layout.ts';
 import type { AddressRange, MmioDeviceSlot, PortRange } from '../layout.ts';
 
 /** Most vCPUs and most virtio-mmio devices that the DSDT has names for. */
@@ -19,16 +26,21 @@ export interface PortDeviceSlot {
   readonly gsi: number;
 }
 
-/** PCI as the ACPI tables describe it: one segment, buses from 0 on, no legacy interrupts. */
+/** PCI as the ACPI tables describe it: one segment, buses from 0 on, configuration ports CF8 to CFF. */
 export interface AcpiPciConfig {
   /** Memory-mapped configuration space below 4 GiB: 1 MiB for each bus, 1…256 of them. */
   readonly ecam: AddressRange;
   /** Window for 32-bit BARs. */
   readonly memory: AddressRange;
-  /** Window for 64-bit BARs, above 4 GiB. */
+  /** Window for 64-bit prefetchable BARs, above 4 GiB. */
   readonly memory64?: AddressRange | undefined;
   /** Window for I/O BARs. */
   readonly io?: PortRange | undefined;
+  /**
+   * Global system interrupts of INTA to INTD of device 0, level-triggered and of PCI alone; pin p of device d, from 0, is on
+   * line (d + p) modulo 4. Default: message-signalled interrupts only.
+   */
+  readonly gsis?: readonly [number, number, number, number] | undefined;
 }
 
 /** What the ACPI tables describe. */
@@ -58,11 +70,16 @@ export function checkAcpiConfig(config: AcpiConfig): void {
   if (virtioMmio.length > MAX_ACPI_DEVICES) {
     invalid(`${virtioMmio.length} virtio-mmio devices: ${MAX_ACPI_DEVICES} at most are possible`);
   }
-  checkInterrupts([...virtioMmio, uart, rtc, powerButton].map((device) => device?.gsi));
+  checkInterrupts([
+    ...[...virtioMmio, uart, rtc, powerButton].map((device) => device?.gsi),
+    // Lines of PCI may be one.
+    ...new Set(config.pci?.gsis),
+  ]);
   checkRanges('I/O port', 2 ** 16, [
     ['ACPI registers', ACPI_POWER.port, ACPI_POWER.size],
     ...(uart === undefined ? [] : [['serial port', uart.port, UART_PORTS] as const]),
     ...(rtc === undefined ? [] : [['clock', rtc.port, RTC_PORTS] as const]),
+    ...(config.pci === undefined ? [] : [['PCI configuration', PCI_CONFIG.port, PCI_CONFIG.size] as const]),
     ...(config.pci?.io === undefined ? [] : [['PCI', config.pci.io.port, config.pci.io.size] as const]),
   ]);
   checkRanges('address', 2 ** 52, [

@@ -51,9 +51,24 @@ function windowOf(body: string, kind: string): number[] {
   return (found?.slice(1) ?? []).map(Number);
 }
 
+/** Integers that iasl writes as words, or as they are. */
+const integerOf = (text: string): number => Number({ Zero: '0', One: '1' }[text] ?? text);
+
+/** Entries of a _PRT. */
+function routesOf(body: string): number[][] {
+  const table = body.split('Name (_PRT, ')[1]?.split('Method (')[0] ?? '';
+  return Array.from(table.matchAll(/Package \(0x04\)\s+\{([^}]*)\}/g), ([, entry = '']) =>
+    entry
+      .split(',')
+      .map((value) => value.trim())
+      .filter((value) => value !== '')
+      .map(integerOf),
+  );
+}
+
 const uidOf = (body: string): number => {
   const uid = /Name \(_UID, (\w+)\)/.exec(body)?.[1] ?? '';
-  return Number({ Zero: '0', One: '1' }[uid] ?? uid);
+  return integerOf(uid);
 };
 const hidOf = (body: string): string => /Name \(_HID, (?:EisaId \()?"(\w+)"/.exec(body)?.[1] ?? '';
 
@@ -100,6 +115,14 @@ function checkDevices(source: string, config: AcpiConfig): void {
   );
   expect(windowOf(body, 'QWordMemory')).toEqual(
     pci.memory64 === undefined ? [] : [pci.memory64.guestAddress, end(pci.memory64)],
+  );
+  expect(routesOf(body)).toEqual(
+    pci.gsis === undefined
+      ? []
+      : Array.from({ length: 128 }, (_, index) => {
+          const [slot, pin] = [index >> 2, index & 3];
+          return [slot * 0x1_0000 + 0xffff, pin, 0, pci.gsis?.[(slot + pin) % 4]];
+        }),
   );
   expect(resources('PNP0C02')).toEqual([
     { memory: [pci.ecam.guestAddress, pci.ecam.size], ports: [], interrupts: [] },
@@ -155,6 +178,29 @@ describe('the reference interpreter', () => {
   it('notifies the power button of its own interrupt, and of no other', () => {
     expect(interpret(full, 'execute \\_SB.GED._EVT 9')).toMatch(/Device Notify on \[PWRB\] \w+ Value 0x80/);
     expect(interpret(full, 'execute \\_SB.GED._EVT 8')).not.toContain('Notify on');
+  });
+
+  /** Evaluates PCI's _OSC; the three doublewords of capabilities that it answers. */
+  function osc(uuid: string, revision: number, control: number): (string | undefined)[] {
+    const said = interpret(
+      full,
+      `execute \\_SB.PCI0._OSC (${uuid}) ${revision} 3 (00 00 00 00 1F 01 00 00 ${byte(control)} 00 00 00)`,
+    );
+    const bytes = /0000: ((?:[0-9A-F]{2} ){12})/.exec(said)?.[1]?.trim().split(' ') ?? [];
+    return [bytes[0], bytes[4], bytes[8]];
+  }
+  const byte = (value: number): string => value.toString(16).toUpperCase().padStart(2, '0');
+  const PCI_UUID = '5B 4D DB 33 F7 1F 1C 40 96 57 74 41 C0 3D D7 66';
+
+  it('hands over the PCI Express capabilities, and nothing of what there is not', () => {
+    expect(osc(PCI_UUID, 1, 0x10)).toEqual(['00', '1F', '10']);
+    expect(osc(PCI_UUID, 1, 0x1f)).toEqual(['10', '1F', '10']);
+    expect(osc(PCI_UUID, 1, 0)).toEqual(['00', '1F', '00']);
+  });
+
+  it('refuses capabilities of a revision or a kind that it does not know', () => {
+    expect(osc(PCI_UUID, 2, 0x10)).toEqual(['08', '1F', '10']);
+    expect(osc(PCI_UUID.replace('5B', '5C'), 1, 0x10)).toEqual(['04', '1F', '10']);
   });
 
   it('executes control flow as it was written', () => {

@@ -40,9 +40,9 @@ describe('resource descriptors', () => {
         ...[0, 0, 0, 0x10],
       ),
     );
-    expect(resources.qwordMemory(2 ** 39, 2 ** 40 - 1)).toEqual(
+    expect(resources.qwordPrefetchableMemory(2 ** 39, 2 ** 40 - 1)).toEqual(
       bytes(
-        ...[0x8a, 43, 0, 0, 0x0c, 1],
+        ...[0x8a, 43, 0, 0, 0x0c, 7],
         ...[0, 0, 0, 0, 0, 0, 0, 0],
         ...[0, 0, 0, 0, 0x80, 0, 0, 0],
         ...[0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0],
@@ -69,7 +69,7 @@ describe('resource descriptors', () => {
     ['a range that ends before it starts', () => resources.dwordMemory(2, 1)],
     ['a range whose length does not fit', () => resources.wordIo(0, 0xffff)],
     ['a 32-bit range above 4 GiB', () => resources.dwordMemory(0, 2 ** 32)],
-    ['a range beyond exact numbers', () => resources.qwordMemory(0, 2 ** 53)],
+    ['a range beyond exact numbers', () => resources.qwordPrefetchableMemory(0, 2 ** 53)],
   ])('refuse %s', async (_, action) => {
     expect(await codeOf(action)).toBe('INVALID_ARGUMENT');
   });

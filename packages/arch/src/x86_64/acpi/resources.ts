@@ -24,6 +24,8 @@ const MIN_FIXED = 1 << 2;
 const MAX_FIXED = 1 << 3;
 /** Type-specific flags of memory: writable (ACPI 6.5 table 6.53). */
 const MEMORY_READ_WRITE = 1;
+/** Type-specific flags of memory: cacheable and prefetchable, in bits 2:1. */
+const MEMORY_PREFETCHABLE = 3 << 1;
 /** Type-specific flags of I/O: all addresses, not the ISA aliases only (ACPI 6.5 table 6.54). */
 const IO_ENTIRE_RANGE = 3;
 
@@ -124,7 +126,8 @@ export function dwordMemory(min: number, max: number): ResourceDescriptor {
   return addressSpace(DWORD_ADDRESS_SPACE, 4, ADDRESS_MEMORY, MEMORY_READ_WRITE, { min, max });
 }
 
-/** Uncached, writable memory behind a host bridge (ACPI 6.5 §6.4.3.5.1). */
-export function qwordMemory(min: number, max: number): ResourceDescriptor {
-  return addressSpace(QWORD_ADDRESS_SPACE, 8, ADDRESS_MEMORY, MEMORY_READ_WRITE, { min, max });
+/** Prefetchable, writable memory behind a host bridge (ACPI 6.5 §6.4.3.5.1). */
+export function qwordPrefetchableMemory(min: number, max: number): ResourceDescriptor {
+  const flags = MEMORY_READ_WRITE | MEMORY_PREFETCHABLE;
+  return addressSpace(QWORD_ADDRESS_SPACE, 8, ADDRESS_MEMORY, flags, { min, max });
 }

@@ -210,6 +210,9 @@ describe('buildAcpiTables', () => {
       'a 64-bit PCI window below 4 GiB',
       { pci: { ...PCI, memory64: { guestAddress: 2 ** 29, size: 2 ** 20 } } },
     ],
+    ['an interrupt of PCI for a device with edges', { pci: { ...PCI, gsis: [16, 17, 18, 5] } }],
+    ['an interrupt of PCI that the I/O APIC does not have', { pci: { ...PCI, gsis: [16, 17, 18, 24] } }],
+    ['PCI ports over the configuration ports', { pci: { ...PCI, io: { port: 0xc00, size: 0x100 } } }],
     ['PCI windows that overlap', { pci: { ...PCI, memory: PCI.ecam } }],
   ])('refuses %s', async (_, changes) => {
     expect(await codeOf(() => build(changes))).toBe('INVALID_ARGUMENT');
