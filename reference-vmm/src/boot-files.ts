@@ -1,6 +1,7 @@
 import { CommandLine } from '@vmm/arch';
 import type { BlobReader } from '@vmm/arch';
 import type { VmmConfig } from './config.ts';
+import type { PreparedDevice } from './devices/prepared.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
 import { type GuestModule, prepareGuest } from './guest/guest.ts';
@@ -22,6 +23,7 @@ export interface BootFiles {
 export async function bootFiles(
   config: VmmConfig,
   arch: Architecture,
+  devices: readonly PreparedDevice[],
   progress: Progress,
 ): Promise<BootFiles> {
   const cmdline = new CommandLine().append(config.cmdline ?? DEFAULT_CMDLINES[arch]).toString();
@@ -37,8 +39,8 @@ export async function bootFiles(
   const guest = await prepareGuest(progress, arch);
   const appendix = runArchive({
     hostname: config.name,
-    modules: guest.modules(driversFor(config)),
-    setup: [],
+    modules: guest.modules(driversFor(config, devices)),
+    setup: devices.flatMap(({ setup }) => setup ?? []),
     command: config.command,
     files: config.guestFiles,
   });
@@ -46,12 +48,11 @@ export async function bootFiles(
 }
 
 /** Kernel modules for the devices of a VM; the transport's comes first, so that the others find their devices. */
-function driversFor(config: VmmConfig): GuestModule[] {
+function driversFor(config: VmmConfig, devices: readonly PreparedDevice[]): GuestModule[] {
   return [
-    'virtio_mmio',
+    config.transport === 'pci' ? 'virtio_pci' : 'virtio_mmio',
     'virtio_console',
-    'virtio_rng',
-    ...(config.disks.length > 0 ? (['virtio_blk'] as const) : []),
+    ...devices.flatMap(({ drivers }) => drivers),
   ];
 }
 

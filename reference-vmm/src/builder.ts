@@ -1,8 +1,16 @@
-import { type BlockDeviceConfig, DEFAULT_CPUS, DEFAULT_MEMORY, type VmmConfig } from './config.ts';
-import { VmmError } from './errors.ts';
+import type { BlockBackend } from '@vmm/virtio-devices';
+import { DEFAULT_CPUS, DEFAULT_MEMORY, type RingKind, type VmmConfig } from './config.ts';
+import type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';
+import type { DiskConfig, DiskOptions } from './devices/disk.ts';
 import type { CpioEntry } from './guest/cpio.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
-import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+import type {
+  Architecture,
+  BootProtocol,
+  CpuTemplate,
+  IrqChipMode,
+  TransportKind,
+} from './machine/machine.ts';
 import { type VmmHost, Vmm } from './vmm.ts';
 
 const MIB = 1024 * 1024;
@@ -26,7 +34,10 @@ export class VmBuilder {
   #irqchip: IrqChipMode | undefined;
   #cpu: CpuTemplate | undefined;
   #bootProtocol: BootProtocol | undefined;
-  readonly #disks: BlockDeviceConfig[] = [];
+  #transport: TransportKind | undefined;
+  #ring: RingKind | undefined;
+  readonly #disks: DiskConfig[] = [];
+  readonly #devices: CustomDeviceConfig[] = [];
   readonly #guestFiles: CpioEntry[] = [];
   #host: VmmHost = {};
 
@@ -101,15 +112,32 @@ export class VmBuilder {
     return this;
   }
 
-  /** Adds a disk backed by a raw image file: `/dev/vda`, `/dev/vdb` … in the order of the calls. */
-  blockDevice(path: string, options: { readOnly?: boolean } = {}): this {
-    this.#disks.push({ path, readOnly: options.readOnly ?? false });
+  /** How virtio devices are connected; default `mmio`. */
+  transport(kind: TransportKind): this {
+    this.#transport = kind;
     return this;
   }
 
-  /** @throws VmmError `NOT_YET`, always: there is no network device yet */
-  networkDevice(): this {
-    throw new VmmError('NOT_YET', 'networkDevice: there is no network device yet');
+  /** Format of virtqueues; default `split`. A driver may refuse `packed`, and gets split ones then. */
+  ring(kind: RingKind): this {
+    this.#ring = kind;
+    return this;
+  }
+
+  /** Adds a disk, a raw image file or a backend: `/dev/vda`, `/dev/vdb` … in the order of the calls. */
+  blockDevice(disk: string | BlockBackend, options: DiskOptions = {}): this {
+    this.#disks.push({ ...options, ...(typeof disk === 'string' ? { path: disk } : { backend: disk }) });
+    return this;
+  }
+
+  /**
+   * Adds a virtio device of one's own, behind all others.
+   *
+   * @param create makes the device, once there is a machine
+   */
+  device(create: CustomDeviceConfig['create'], options: CustomDeviceOptions = {}): this {
+    this.#devices.push({ ...options, create });
+    return this;
   }
 
   /** Program and arguments for the built-in guest to run instead of a shell. */
@@ -141,6 +169,9 @@ export class VmBuilder {
       cpus: this.#cpus,
       memory: this.#memory,
       disks: [...this.#disks],
+      devices: [...this.#devices],
+      ...(this.#transport === undefined ? {} : { transport: this.#transport }),
+      ...(this.#ring === undefined ? {} : { ring: this.#ring }),
       ...(this.#hypervisor === undefined ? {} : { hypervisor: this.#hypervisor }),
       ...(this.#arch === undefined ? {} : { arch: this.#arch }),
       ...(this.#irqchip === undefined ? {} : { irqchip: this.#irqchip }),

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { type VmmConfig, parseDisk, parseDuration, parseSize, validateConfig } from './config.ts';
+import { type VmmConfig, parseDuration, parseSize, validateConfig } from './config.ts';
 
 const MIB = 1024 * 1024;
 const limits = { maxCpus: 4, maxMemory: 3072 * MIB };
@@ -40,14 +40,6 @@ describe('parseDuration', () => {
   it.each(['', '0', '-1', '1d', 'soon', '1e9', '999999h'])('refuses "%s"', (text) =>
     expect(() => parseDuration(text)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' })),
   );
-});
-
-describe('parseDisk', () => {
-  it('takes a path, and ,ro behind it', () => {
-    expect(parseDisk('/a,b')).toEqual({ path: '/a,b', readOnly: false });
-    expect(parseDisk('/a,b,ro')).toEqual({ path: '/a,b', readOnly: true });
-    expect(() => parseDisk(',ro')).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }));
-  });
 });
 
 describe('validateConfig', () => {

@@ -1,16 +1,21 @@
+import type { CustomDeviceConfig } from './devices/custom.ts';
+import { type DiskConfig, checkDisk } from './devices/disk.ts';
 import { VmmError } from './errors.ts';
 import type { CpioEntry } from './guest/cpio.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
-import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+import type {
+  Architecture,
+  BootProtocol,
+  CpuTemplate,
+  IrqChipMode,
+  TransportKind,
+} from './machine/machine.ts';
 import { checkName } from './runtime-directory.ts';
 
 const MIB = 1024 * 1024;
 
-/** A disk for the guest: a raw image file. */
-export interface BlockDeviceConfig {
-  readonly path: string;
-  readonly readOnly: boolean;
-}
+/** Format of virtqueues (VIRTIO 1.3 §2.7, §2.8). */
+export type RingKind = 'split' | 'packed';
 
 /** What a VM is made of. Paths are host paths; sizes are bytes. */
 export interface VmmConfig {
@@ -32,7 +37,14 @@ export interface VmmConfig {
   readonly initrd?: string;
   /** The whole kernel command line; without one that of {@link DEFAULT_CMDLINES}. */
   readonly cmdline?: string;
-  readonly disks: readonly BlockDeviceConfig[];
+  /** Of all virtio devices. Default `mmio`. */
+  readonly transport?: TransportKind;
+  /** Of all virtio devices: `packed` offers packed rings, which the driver may refuse. Default `split`. */
+  readonly ring?: RingKind;
+  /** `/dev/vda`, `/dev/vdb` … */
+  readonly disks: readonly DiskConfig[];
+  /** Virtio devices of one's own, behind all others. */
+  readonly devices?: readonly CustomDeviceConfig[];
   /** Program and arguments that the built-in guest runs instead of a shell. */
   readonly command?: readonly string[];
   /** More files for the built-in guest; directories come before what they hold. */
@@ -71,6 +83,7 @@ export function validateConfig(config: VmmConfig, limits: ConfigLimits): void {
       `memory: ${config.memory / MIB} MiB is out of range, ${MINIMUM_MEMORY / MIB} to ${Math.floor(limits.maxMemory / MIB)} MiB are possible`,
     );
   }
+  for (const [index, disk] of config.disks.entries()) checkDisk(disk, index);
   if (config.command !== undefined) {
     if (config.command.length === 0) throw new VmmError('INVALID_CONFIG', 'command: is empty');
     if (config.kernel !== undefined || config.initrd !== undefined) {
@@ -109,14 +122,6 @@ export function parseSize(text: string): number {
     throw new VmmError('INVALID_CONFIG', `"${text}" is not a size: write 512, 512M or 2G`);
   }
   return bytes;
-}
-
-/** `PATH` or `PATH,ro`. */
-export function parseDisk(text: string): BlockDeviceConfig {
-  const readOnly = text.endsWith(',ro');
-  const path = readOnly ? text.slice(0, -',ro'.length) : text;
-  if (path === '') throw new VmmError('INVALID_CONFIG', `disk: "${text}" names no file`);
-  return { path, readOnly };
 }
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };

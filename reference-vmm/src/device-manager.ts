@@ -1,12 +1,17 @@
 import {
   type ConsolePort,
-  VirtioBlock,
+  FeatureSet,
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_F_RING_RESET,
   VirtioConsole,
   type VirtioDevice,
-  VirtioEntropy,
+  type VirtioTransport,
 } from '@vmm/virtio-devices';
-import { FileBlockBackend } from '@vmm/virtio-devices/node';
-import type { VmmConfig } from './config.ts';
+import type { RingKind, VmmConfig } from './config.ts';
+import { closeDevices } from './devices/prepare.ts';
+import type { PreparedDevice } from './devices/prepared.ts';
 import { COMMAND_PORTS } from './guest/init.ts';
 import type { Machine } from './machine/machine.ts';
 import { ConsoleStream, GuestInput, GuestOutput, type OutputSink, PanicDetector } from './streams.ts';
@@ -18,9 +23,18 @@ export interface CommandStreams {
   readonly stderr: GuestOutput;
 }
 
-/** How many virtio devices a VM of this configuration has: console, entropy, disks. */
-export function virtioDeviceCount(config: VmmConfig): number {
-  return 2 + config.disks.length;
+/** A virtio device of a VM. */
+export interface AttachedDevice {
+  /** Of this device among the VM's, e.g. `disk0`. */
+  readonly name: string;
+  readonly device: VirtioDevice;
+  /** Its registers, with counters of notifications, interrupts and resets. */
+  readonly transport: VirtioTransport;
+}
+
+/** How many virtio devices a VM of this configuration has; beside those that are listed, console and entropy. */
+export function virtioDeviceCount({ disks, devices = [] }: VmmConfig): number {
+  return 2 + disks.length + devices.length;
 }
 
 const ACKNOWLEDGED = new TextEncoder().encode('done\n');
@@ -57,7 +71,7 @@ export class GuestConsole {
 }
 
 /** The virtio devices: made in a fixed order, so that the guest finds each where it was last time. */
-export class DeviceManager implements Disposable {
+export class DeviceManager implements AsyncDisposable {
   /** Present when the built-in guest runs a command. */
   readonly streams: CommandStreams | undefined;
 
@@ -65,20 +79,26 @@ export class DeviceManager implements Disposable {
   readonly #console: GuestConsole;
   readonly #debug: (message: string) => void;
   readonly #virtioConsole: VirtioConsole;
-  readonly #closing: (() => void)[] = [];
+  readonly #prepared: readonly PreparedDevice[];
+  readonly #ring: RingKind;
+  readonly #attached: AttachedDevice[] = [];
   #control = '';
+  #closed: Promise<void> | undefined;
 
-  /** @throws VirtioDeviceError when a disk cannot be used; nothing stays open then */
+  /** @param prepared is closed with the manager once this has not thrown */
   constructor(
     machine: Machine,
     console: GuestConsole,
     config: VmmConfig,
     cmdline: string,
+    prepared: readonly PreparedDevice[],
     debug: (message: string) => void,
   ) {
     this.#machine = machine;
     this.#console = console;
     this.#debug = debug;
+    this.#prepared = prepared;
+    this.#ring = config.ring ?? 'split';
     console.onInput = (bytes) => this.#consoleInput(bytes);
     this.#virtioConsole = new VirtioConsole({
       console: {
@@ -95,18 +115,14 @@ export class DeviceManager implements Disposable {
       if (this.exitCode !== undefined)
         void this.#outputTaken().then(() => this.#port('control').write(ACKNOWLEDGED));
     };
-    this.#attach(this.#virtioConsole);
-    this.#attach(new VirtioEntropy());
-    try {
-      for (const { path, readOnly } of config.disks) {
-        const backend = new FileBlockBackend(path, { readOnly });
-        this.#closing.push(() => backend[Symbol.dispose]());
-        this.#attach(new VirtioBlock({ backend, onError: (error) => debug(error.message) }));
-      }
-    } catch (error) {
-      this[Symbol.dispose]();
-      throw error;
-    }
+    this.#attach('console', this.#virtioConsole);
+    const { vm, memory } = machine;
+    for (const each of prepared) this.#attach(each.name, each.create({ vm, memory, debug }));
+  }
+
+  /** In the order in which the guest finds them. */
+  get attached(): readonly AttachedDevice[] {
+    return this.#attached;
   }
 
   /** The code with which the built-in guest's command or shell ended, once it has. */
@@ -130,13 +146,19 @@ export class DeviceManager implements Disposable {
     this.streams?.stderr.finish();
   }
 
-  /** Closes files; more than one call is harmless. */
-  [Symbol.dispose](): void {
-    for (const close of this.#closing.splice(0)) close();
+  /** Closes files, sockets and interfaces; more than one call is harmless. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= closeDevices(this.#prepared, this.#debug);
+    await this.#closed;
   }
 
-  #attach(device: VirtioDevice): void {
-    this.#machine.attach(device, { onError: (error) => this.#debug(error.message) });
+  #attach(name: string, device: VirtioDevice): void {
+    const transport = this.#machine.attach(device, {
+      name,
+      ...(this.#ring === 'packed' ? { ringFeatures: packedRings(device) } : {}),
+      onError: (error) => this.#debug(error.message),
+    });
+    this.#attached.push({ name, device, transport });
   }
 
   #commandStreams(): CommandStreams {
@@ -183,6 +205,12 @@ export class DeviceManager implements Disposable {
     port.write(bytes);
     await port.drained();
   }
+}
+
+/** What the transport offers by itself, and packed rings. */
+function packedRings(device: VirtioDevice): FeatureSet {
+  const common = [VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_PACKED];
+  return FeatureSet.of(...common, ...(device.queueReset === undefined ? [] : [VIRTIO_F_RING_RESET]));
 }
 
 function nextTurn(): Promise<void> {

@@ -1,13 +1,23 @@
 export { VmBuilder } from './builder.ts';
-export { type BlockDeviceConfig, type VmmConfig, parseDisk, parseDuration, parseSize } from './config.ts';
+export { type RingKind, type VmmConfig, parseDuration, parseSize } from './config.ts';
+export type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';
+export { type DiskConfig, type DiskOptions, parseDisk } from './devices/disk.ts';
+export type { DeviceHost } from './devices/prepared.ts';
+export type { RateConfig } from './devices/rate.ts';
 export type { ExitSite, ExitStatistics } from './exit-statistics.ts';
 export { VmmError, type VmmErrorCode } from './errors.ts';
 export { type CpioEntry, buildCpio } from './guest/cpio.ts';
 export { debianFiles } from './guest/debian-files.ts';
-export { type Guest, prepareGuest } from './guest/guest.ts';
+export { type Guest, type GuestModule, type LoadableModule, prepareGuest } from './guest/guest.ts';
 export type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
-export type { CommandStreams } from './device-manager.ts';
+export type { AttachedDevice, CommandStreams } from './device-manager.ts';
 export type { AnyHypervisor, HypervisorChoice } from './hypervisors.ts';
-export type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from './machine/machine.ts';
+export type {
+  Architecture,
+  BootProtocol,
+  CpuTemplate,
+  IrqChipMode,
+  TransportKind,
+} from './machine/machine.ts';
 export { DEFAULT_CMDLINES } from './machine/platform.ts';
 export { type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';

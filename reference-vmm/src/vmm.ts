@@ -1,7 +1,15 @@
 import type { GuestMemory } from '@vmm/vm-memory';
 import { bootFiles } from './boot-files.ts';
 import { type VmmConfig, validateConfig } from './config.ts';
-import { type CommandStreams, DeviceManager, GuestConsole, virtioDeviceCount } from './device-manager.ts';
+import {
+  type AttachedDevice,
+  type CommandStreams,
+  DeviceManager,
+  GuestConsole,
+  virtioDeviceCount,
+} from './device-manager.ts';
+import { closeDevices, prepareDevices } from './devices/prepare.ts';
+import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
 import type { ExitStatistics } from './exit-statistics.ts';
@@ -106,24 +114,26 @@ export class Vmm implements AsyncDisposable {
     validateConfig(config, limits);
     const directory = RuntimeDirectory.claim(config.name);
     let machine: Machine | undefined;
-    let devices: DeviceManager | undefined;
+    let prepared: readonly PreparedDevice[] = [];
     try {
-      const files = await bootFiles(config, hypervisor.arch, progress);
+      // What may be missing comes before what may have to be fetched.
       const console = new GuestConsole();
       machine = await createMachine(
         hypervisor,
         { ...config, virtioDevices: virtioDeviceCount(config) },
         { serialOutput: console.serialOutput, debug },
       );
+      prepared = await prepareDevices(config);
+      const files = await bootFiles(config, hypervisor.arch, prepared, progress);
       await machine.loadKernel(files);
-      devices = new DeviceManager(machine, console, config, files.cmdline, debug);
+      const devices = new DeviceManager(machine, console, config, files.cmdline, prepared, debug);
       const vmm = new Vmm(config, hypervisor, machine, console, devices, directory);
       if (notice !== undefined) progress(notice);
       return vmm;
     } catch (error) {
-      devices?.[Symbol.dispose]();
       machine?.[Symbol.dispose]();
       await machine?.vm[Symbol.asyncDispose]();
+      await closeDevices(prepared, debug);
       directory[Symbol.dispose]();
       throw error;
     }
@@ -140,6 +150,11 @@ export class Vmm implements AsyncDisposable {
   /** Guest instructions executed so far, where the hypervisor counts them; else 0. */
   instructionCount(): number {
     return this.#instructions ?? this.#vcpus.instructionCount();
+  }
+
+  /** The virtio devices in the order in which the guest finds them, with their counters so far. */
+  get devices(): readonly AttachedDevice[] {
+    return this.#devices.attached;
   }
 
   /** Exits that came to this process so far; what hypervisor and kernel handle by themselves is not among them. */
@@ -232,7 +247,7 @@ export class Vmm implements AsyncDisposable {
     this.#instructions = this.#vcpus.instructionCount();
     await this.#machine.vm[Symbol.asyncDispose]();
     this.#machine[Symbol.dispose]();
-    this.#devices[Symbol.dispose]();
+    await this.#devices[Symbol.asyncDispose]();
     this.#directory[Symbol.dispose]();
   }
 }

@@ -1,109 +1,27 @@
 import { constants } from 'node:os';
 import { pipeline } from 'node:stream/promises';
-import { type Command, Option } from 'commander';
-import { VmBuilder } from '../../builder.ts';
-import { parseDisk, parseDuration, parseSize } from '../../config.ts';
+import type { Command } from 'commander';
+import type { VmBuilder } from '../../builder.ts';
+import { parseDuration } from '../../config.ts';
 import { VmmError, isErrno } from '../../errors.ts';
-import type { HypervisorChoice } from '../../hypervisors.ts';
-import type { Architecture, BootProtocol, CpuTemplate, IrqChipMode } from '../../machine/machine.ts';
-import { DEFAULT_CMDLINES } from '../../machine/platform.ts';
 import type { StopReason, Vmm } from '../../vmm.ts';
 import { EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_USAGE, EXIT_VMM } from '../exit-codes.ts';
 import { describeError, say } from '../messages.ts';
 import { EscapeFilter, RawTerminal } from '../terminal.ts';
-
-interface RunOptions {
-  readonly name?: string;
-  readonly hypervisor: HypervisorChoice;
-  readonly arch?: Architecture;
-  readonly irqchip: IrqChipMode;
-  readonly cpu: CpuTemplate;
-  readonly bootProtocol?: BootProtocol;
-  readonly cpus: string;
-  readonly memory: string;
-  readonly kernel?: string;
-  readonly initrd?: string;
-  readonly disk: readonly string[];
-  readonly cmdline?: string;
-  readonly timeout?: string;
-  readonly debug?: boolean;
-}
+import { EXAMPLES, type RunOptions, builderFor, declareOptions } from './run-options.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-const EXAMPLES = `
-Examples:
-  reference-vmm run                                    a busybox shell on Debian's kernel
-  reference-vmm run -- sh -c 'echo hi; exit 7'         one command; its output and exit code
-  tar c . | reference-vmm run -- tar t                 standard input goes to the command
-  reference-vmm run -d disk.img,ro -- mount -o ro /dev/vda /mnt
-  reference-vmm run -k Image --initrd initrd.cpio -p 'console=ttyAMA0'
-  reference-vmm run --hypervisor kvm -c 4 -m 4G
-
-Exit code: the guest command's own; 126 not executable, 127 not found in the guest; 2 wrong usage;
-124 --timeout ran out; 125 the VMM or the guest's kernel failed; 128+n ended by signal n.`;
-
 export function registerRun(program: Command): void {
-  program
+  const command = program
     .command('run')
     .description('boot a VM in the foreground: a shell, a command, or your own kernel')
-    .argument('[command...]', 'program and arguments for the built-in guest, after --')
-    .option('-n, --name <name>', 'name of the VM (default: vm-<pid>-1)')
-    .addOption(
-      new Option('--hypervisor <name>', 'KVM, the software hypervisor, or KVM where it can run stock guests')
-        .choices(['auto', 'kvm', 'wasm'])
-        .default('auto'),
-    )
-    .addOption(
-      new Option(
-        '--arch <name>',
-        "architecture of the guest (default: the kernel's or the hypervisor's)",
-      ).choices(['x86_64', 'aarch64']),
-    )
-    .option('-c, --cpus <count>', 'number of virtual CPUs', '1')
-    .option('-m, --memory <size>', 'guest memory: MiB, or with K, M or G', '256M')
-    .option(
-      '-k, --kernel <file>',
-      "kernel: arm64 Image, x86-64 bzImage or ELF (default: Debian's cloud kernel)",
-    )
-    .option('--initrd <file>', 'initial RAM filesystem for --kernel')
-    .option('-d, --disk <file[,ro]>', 'raw disk image; may be given several times', collect, [])
-    .option('-p, --cmdline <text>', `kernel command line (default: ${defaultCmdlines()})`)
-    .addOption(
-      new Option('--irqchip <where>', 'x86-64: I/O APIC in the kernel or in this process')
-        .choices(['kernel', 'split'])
-        .default('kernel'),
-    )
-    .addOption(
-      new Option('--cpu <template>', "x86-64: the host's CPUID, or what many hosts have in common")
-        .choices(['host', 'portable'])
-        .default('host'),
-    )
-    .addOption(
-      new Option(
-        '--boot-protocol <name>',
-        'x86-64: way into an ELF kernel (default: PVH, if the kernel knows it)',
-      ).choices(['linux64', 'pvh']),
-    )
-    .option('--timeout <duration>', 'end the VM after 30, 30s, 500ms, 5m …')
-    .option(
-      '--debug',
-      'report kernel messages, undefined instructions and unclaimed accesses on standard error',
-    )
+    .argument('[command...]', 'program and arguments for the built-in guest, after --');
+  declareOptions(command)
     .addHelpText('after', EXAMPLES)
     .action(async (command: string[], options: RunOptions) => {
       process.exitCode = await run(command, options);
     });
-}
-
-function defaultCmdlines(): string {
-  return Object.entries(DEFAULT_CMDLINES)
-    .map(([arch, cmdline]) => `${arch} "${cmdline}"`)
-    .join(', ');
-}
-
-function collect(value: string, previous: readonly string[]): string[] {
-  return [...previous, value];
 }
 
 async function run(command: readonly string[], options: RunOptions): Promise<number> {
@@ -128,29 +46,6 @@ async function run(command: readonly string[], options: RunOptions): Promise<num
   } finally {
     ending.dispose();
   }
-}
-
-function builderFor(command: readonly string[], options: RunOptions): VmBuilder {
-  const cpus = Number(options.cpus);
-  const builder = new VmBuilder()
-    .hypervisor(options.hypervisor)
-    .irqchip(options.irqchip)
-    .cpu(options.cpu)
-    .cpus(cpus)
-    .memoryMb(parseSize(options.memory) / (1024 * 1024));
-  if (options.arch !== undefined) builder.arch(options.arch);
-  if (options.bootProtocol !== undefined) builder.bootProtocol(options.bootProtocol);
-  if (options.name !== undefined) builder.name(options.name);
-  if (options.kernel !== undefined) builder.kernel(options.kernel);
-  if (options.initrd !== undefined) builder.initrd(options.initrd);
-  if (options.cmdline !== undefined) builder.cmdline(options.cmdline);
-  for (const text of options.disk) {
-    const { path, readOnly } = parseDisk(text);
-    builder.blockDevice(path, { readOnly });
-  }
-  if (command.length > 0) builder.command(...command);
-  builder.host({ progress: say, ...(options.debug === true ? { debug: say } : {}) });
-  return builder;
 }
 
 /** What ends a run from outside: a signal or the timeout. */

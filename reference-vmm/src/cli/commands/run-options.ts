@@ -1,0 +1,144 @@
+import { type Command, Option } from 'commander';
+import { VmBuilder } from '../../builder.ts';
+import { parseSize, type RingKind } from '../../config.ts';
+import { parseDisk } from '../../devices/disk.ts';
+import type { HypervisorChoice } from '../../hypervisors.ts';
+import type {
+  Architecture,
+  BootProtocol,
+  CpuTemplate,
+  IrqChipMode,
+  TransportKind,
+} from '../../machine/machine.ts';
+import { DEFAULT_CMDLINES } from '../../machine/platform.ts';
+import { say } from '../messages.ts';
+
+/** What `run` was told, as commander has it. */
+export interface RunOptions {
+  readonly name?: string;
+  readonly hypervisor: HypervisorChoice;
+  readonly arch?: Architecture;
+  readonly irqchip: IrqChipMode;
+  readonly cpu: CpuTemplate;
+  readonly bootProtocol?: BootProtocol;
+  readonly cpus: string;
+  readonly memory: string;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly disk: readonly string[];
+  readonly transport: TransportKind;
+  readonly ring: RingKind;
+  readonly cmdline?: string;
+  readonly timeout?: string;
+  readonly debug?: boolean;
+}
+
+export const EXAMPLES = `
+Examples:
+  reference-vmm run                                    a busybox shell on Debian's kernel
+  reference-vmm run -- sh -c 'echo hi; exit 7'         one command; its output and exit code
+  tar c . | reference-vmm run -- tar t                 standard input goes to the command
+  reference-vmm run -d disk.img,ro -- mount -o ro /dev/vda /mnt
+  reference-vmm run -k Image --initrd initrd.cpio -p 'console=ttyAMA0'
+  reference-vmm run --hypervisor kvm -c 4 -m 4G
+
+Exit code: the guest command's own; 126 not executable, 127 not found in the guest; 2 wrong usage;
+124 --timeout ran out; 125 the VMM or the guest's kernel failed; 128+n ended by signal n.`;
+
+/** Declares the options of `run`. */
+export function declareOptions(command: Command): Command {
+  return command
+    .option('-n, --name <name>', 'name of the VM (default: vm-<pid>-1)')
+    .addOption(
+      new Option('--hypervisor <name>', 'KVM, the software hypervisor, or KVM where it can run stock guests')
+        .choices(['auto', 'kvm', 'wasm'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option(
+        '--arch <name>',
+        "architecture of the guest (default: the kernel's or the hypervisor's)",
+      ).choices(['x86_64', 'aarch64']),
+    )
+    .option('-c, --cpus <count>', 'number of virtual CPUs', '1')
+    .option('-m, --memory <size>', 'guest memory: MiB, or with K, M or G', '256M')
+    .option(
+      '-k, --kernel <file>',
+      "kernel: arm64 Image, x86-64 bzImage or ELF (default: Debian's cloud kernel)",
+    )
+    .option('--initrd <file>', 'initial RAM filesystem for --kernel')
+    .option(
+      '-d, --disk <file[,option]>',
+      'raw disk image; options: ro, serial=TEXT, queues=N, bandwidth=BYTES and iops=N a second',
+      collect,
+      [],
+    )
+    .addOption(
+      new Option('--transport <name>', 'how virtio devices are connected')
+        .choices(['mmio', 'pci'])
+        .default('mmio'),
+    )
+    .addOption(
+      new Option('--ring <format>', 'virtqueues that are offered')
+        .choices(['split', 'packed'])
+        .default('split'),
+    )
+    .option('-p, --cmdline <text>', `kernel command line (default: ${defaultCmdlines()})`)
+    .addOption(
+      new Option('--irqchip <where>', 'x86-64: I/O APIC in the kernel or in this process')
+        .choices(['kernel', 'split'])
+        .default('kernel'),
+    )
+    .addOption(
+      new Option('--cpu <template>', "x86-64: the host's CPUID, or what many hosts have in common")
+        .choices(['host', 'portable'])
+        .default('host'),
+    )
+    .addOption(
+      new Option(
+        '--boot-protocol <name>',
+        'x86-64: way into an ELF kernel (default: PVH, if the kernel knows it)',
+      ).choices(['linux64', 'pvh']),
+    )
+    .option('--timeout <duration>', 'end the VM after 30, 30s, 500ms, 5m …')
+    .option(
+      '--debug',
+      'report kernel messages, undefined instructions and unclaimed accesses on standard error',
+    );
+}
+
+function defaultCmdlines(): string {
+  return Object.entries(DEFAULT_CMDLINES)
+    .map(([arch, cmdline]) => `${arch} "${cmdline}"`)
+    .join(', ');
+}
+
+function collect(value: string, previous: readonly string[]): string[] {
+  return [...previous, value];
+}
+
+/** @throws VmmError `INVALID_CONFIG` */
+export function builderFor(command: readonly string[], options: RunOptions): VmBuilder {
+  const cpus = Number(options.cpus);
+  const builder = new VmBuilder()
+    .hypervisor(options.hypervisor)
+    .irqchip(options.irqchip)
+    .cpu(options.cpu)
+    .transport(options.transport)
+    .ring(options.ring)
+    .cpus(cpus)
+    .memoryMb(parseSize(options.memory) / (1024 * 1024));
+  if (options.arch !== undefined) builder.arch(options.arch);
+  if (options.bootProtocol !== undefined) builder.bootProtocol(options.bootProtocol);
+  if (options.name !== undefined) builder.name(options.name);
+  if (options.kernel !== undefined) builder.kernel(options.kernel);
+  if (options.initrd !== undefined) builder.initrd(options.initrd);
+  if (options.cmdline !== undefined) builder.cmdline(options.cmdline);
+  for (const text of options.disk) {
+    const disk = parseDisk(text);
+    builder.blockDevice('path' in disk ? disk.path : disk.backend, disk);
+  }
+  if (command.length > 0) builder.command(...command);
+  builder.host({ progress: say, ...(options.debug === true ? { debug: say } : {}) });
+  return builder;
+}
