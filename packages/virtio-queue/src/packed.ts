@@ -53,6 +53,9 @@ export class PackedQueue extends Ring {
   #nextUsed: number;
   /** AVAIL and USED of a used descriptor at `nextUsed`: both as the wrap counter. */
   #used: number;
+  /** The used descriptor that hides those after it, and its flags to be; -1 when there is none. */
+  #hidden = -1;
+  #hiddenFlags = 0;
   /** Descriptors between the two: those of the chains that are out. */
   #entriesOut = 0;
   /** By Buffer ID: the number of the chain's descriptors in the ring. */
@@ -139,21 +142,23 @@ export class PackedQueue extends Ring {
     return (usedAt - 1 - eventAt + 2 * size) % (2 * size) < count;
   }
 
-  protected override writeUsed(head: number, length: number): void {
+  protected override writeUsed(head: number, length: number, hide: boolean): void {
     const at = this.#nextUsed;
     const entries = this.#entries[head]!;
     this.#words[at * 4 + 2] = length;
     this.#halfwords[at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_ID] = head;
-    // Last and atomic, so that the driver finds the rest and the buffer written when it sees the flags.
-    Atomics.store(
-      this.#halfwords,
-      at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS,
-      length > 0 ? this.#used | F_WRITE : this.#used,
-    );
+    const flags = length > 0 ? this.#used | F_WRITE : this.#used;
+    if (hide && this.#hidden < 0) {
+      this.#hidden = at;
+      this.#hiddenFlags = flags;
+    } else {
+      // Last and atomic, so that the driver finds the rest and the buffer written when it sees the flags.
+      Atomics.store(this.#halfwords, at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS, flags);
+    }
     if (this.memory.dirty !== undefined) {
       this.memory.markDirty(this.config.descriptorArea + at * DESCRIPTOR_SIZE, DESCRIPTOR_SIZE);
     }
-    this.unsignalled += entries;
+    this.unpublished += entries;
     this.#entriesOut -= entries;
     const next = at + entries;
     if (next < this.size) {
@@ -164,8 +169,11 @@ export class PackedQueue extends Ring {
     }
   }
 
-  protected override publishUsed(): void {
-    // Every used descriptor is visible once it is written.
+  protected override showUsed(): void {
+    const at = this.#hidden;
+    if (at < 0) return;
+    Atomics.store(this.#halfwords, at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS, this.#hiddenFlags);
+    this.#hidden = -1;
   }
 
   protected override takeBack(chain: DescriptorChain): void {
@@ -196,7 +204,7 @@ export class PackedQueue extends Ring {
     const room = size - this.#entriesOut;
     let index = first;
     let available = this.#available;
-    let id = -1;
+    let id: number;
     chain.identify(first);
     for (let count = 1; ; count++) {
       if (count > room) throw this.#noRoom(chain, count);

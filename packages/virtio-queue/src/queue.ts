@@ -71,14 +71,21 @@ export interface Queue {
    */
   addUsed(chain: DescriptorChain, bytesWritten: number): void;
   /**
+   * From now on addUsed() lets the driver see nothing, until {@link publishUsed}: for buffers of which the driver
+   * must see all or none, and for one atomic store instead of many.
+   */
+  deferUsed(): void;
+  /** Lets the driver see at once all that addUsed() was given since {@link deferUsed}, and ends deferring. */
+  publishUsed(): void;
+  /**
    * Whether the driver wants an interrupt for what became visible to it since the last call (§2.7.7.2, §2.8.10).
-   * A chain that IN_ORDER keeps back is not visible.
+   * A chain that IN_ORDER or {@link deferUsed} keeps back is not visible.
    */
   needsInterrupt(): boolean;
   /** Asks the driver not to notify (advisory). */
   disableNotifications(): void;
   /** Asks for notifications again; true when chains arrived meanwhile, so that the caller pops again. */
   enableNotifications(): boolean;
-  /** @throws VirtioQueueError `CHAINS_OUT` unless every popped chain was used or undone */
+  /** @throws VirtioQueueError `CHAINS_OUT` unless every popped chain was used, and published, or undone */
   save(): QueueState;
 }

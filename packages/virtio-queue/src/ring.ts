@@ -26,8 +26,11 @@ export abstract class Ring implements Queue {
   protected readonly chains: (DescriptorChain | undefined)[];
   /** Chains popped, modulo 2^16. */
   protected sequence: number;
-  /** Ring entries used since needsInterrupt() was last asked, in the unit of the format. */
-  protected unsignalled = 0;
+  /** Ring entries used and not published, in the unit of the format. */
+  protected unpublished = 0;
+  /** Ring entries published since needsInterrupt() was last asked. */
+  #unsignalled = 0;
+  #deferring = false;
   readonly #states: Uint8Array;
   #outCount = 0;
   /** Heads by the number of their pop, modulo a power of 2 that is not less than the size. */
@@ -93,15 +96,24 @@ export abstract class Ring implements Queue {
     } else {
       this.#states[head] = FREE;
       this.#outCount--;
-      this.writeUsed(head, length);
-      this.publishUsed();
+      this.writeUsed(head, length, this.#deferring);
+      if (!this.#deferring) this.#publish();
     }
+  }
+
+  deferUsed(): void {
+    this.#deferring = true;
+  }
+
+  publishUsed(): void {
+    this.#deferring = false;
+    if (this.error === undefined && this.unpublished > 0) this.#publish();
   }
 
   needsInterrupt(): boolean {
     if (this.error !== undefined) return false;
-    const count = this.unsignalled;
-    this.unsignalled = 0;
+    const count = this.#unsignalled;
+    this.#unsignalled = 0;
     if (this.#mustSignal) {
       this.#mustSignal = false;
       return true;
@@ -110,8 +122,8 @@ export abstract class Ring implements Queue {
   }
 
   save(): QueueState {
-    if (this.#outCount > 0) {
-      throw new VirtioQueueError('CHAINS_OUT', `${this.#outCount} chains are out`);
+    if (this.#outCount > 0 || this.unpublished > 0) {
+      throw new VirtioQueueError('CHAINS_OUT', `${this.#outCount} chains are out, or some not published`);
     }
     const next = this.position();
     return { version: 1, format: this.format, config: { ...this.config }, nextAvail: next, nextUsed: next };
@@ -121,9 +133,14 @@ export abstract class Ring implements Queue {
   protected abstract position(): number;
   /** Whether the driver wants an interrupt for the last `count`, more than 0, entries used. */
   protected abstract wantsInterrupt(count: number): boolean;
-  /** Tells the driver that the device is done with a chain; it may see that only after {@link publishUsed}. */
-  protected abstract writeUsed(head: number, length: number): void;
-  protected abstract publishUsed(): void;
+  /**
+   * Writes that the device is done with a chain, and counts it in {@link unpublished}.
+   *
+   * @param hide whether the driver must not see it before {@link showUsed}
+   */
+  protected abstract writeUsed(head: number, length: number, hide: boolean): void;
+  /** Lets the driver see everything written. */
+  protected abstract showUsed(): void;
   /** Moves the position back by the chain, which was popped last and is cleared. */
   protected abstract takeBack(chain: DescriptorChain): void;
   /** The device is done with the object, which is cleared. */
@@ -157,11 +174,17 @@ export abstract class Ring implements Queue {
     do {
       this.#states[next] = FREE;
       this.#outCount--;
-      this.writeUsed(next, this.#keptLengths[next]!);
+      this.writeUsed(next, this.#keptLengths[next]!, this.#deferring);
       this.#oldest = (this.#oldest + 1) & 0xffff;
       next = this.#popped[this.#oldest & this.#poppedMask]!;
     } while (this.#oldest !== this.sequence && this.#states[next] === KEPT);
-    this.publishUsed();
+    if (!this.#deferring) this.#publish();
+  }
+
+  #publish(): void {
+    this.showUsed();
+    this.#unsignalled += this.unpublished;
+    this.unpublished = 0;
   }
 
   #isOut(chain: DescriptorChain): boolean {

@@ -110,10 +110,10 @@ export class SplitQueue extends Ring {
     this.#usedWords[element] = head;
     this.#usedWords[element + 1] = length;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
-    this.unsignalled++;
+    this.unpublished++;
   }
 
-  protected override publishUsed(): void {
+  protected override showUsed(): void {
     // Atomic, so that the driver finds elements and buffers written when it sees the index.
     Atomics.store(this.#used, RING_IDX, this.#nextUsed);
     if (this.memory.dirty !== undefined) {

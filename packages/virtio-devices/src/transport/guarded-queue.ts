@@ -57,6 +57,26 @@ export class GuardedQueue implements Queue {
     }
   }
 
+  deferUsed(): void {
+    this.#inner?.deferUsed();
+  }
+
+  publishUsed(): void {
+    this.#inner?.publishUsed();
+  }
+
+  deferUsed(): void {
+    this.#inner?.deferUsed();
+  }
+
+  publishUsed(): void {
+    try {
+      this.#inner?.publishUsed();
+    } catch (cause) {
+      this.#fault(cause);
+    }
+  }
+
   needsInterrupt(): boolean {
     return this.#inner?.needsInterrupt() ?? false;
   }
