@@ -26,6 +26,10 @@ export type {
 export { QueueSlot, type QueueSlotState } from './transport/queue-slot.ts';
 export * from './transport/mmio-registers.ts';
 export { VirtioMmioTransport, type VirtioMmioOptions, type VirtioMmioState } from './transport/mmio.ts';
+export * from './transport/pci-registers.ts';
+export { VirtioPciTransport, type VirtioPciOptions, type VirtioPciState } from './transport/pci.ts';
+export type { PciCommonState } from './transport/pci-common.ts';
+export { PACKED_RING_FEATURES, RING_FEATURES, SPLIT_RING_FEATURES } from './ring-features.ts';
 
 export * from './block/constants.ts';
 export type { BlockBackend } from './block/backend.ts';
@@ -50,3 +54,35 @@ export {
   type VirtioEntropyOptions,
   type VirtioEntropyStatistics,
 } from './entropy/entropy.ts';
+
+export * from './net/constants.ts';
+export type { NetBackend, NetBackendClient, NetBackendSetup } from './net/backend.ts';
+export { formatMac, parseMac, randomMac } from './net/mac.ts';
+export { TransmitBatch } from './net/transmit-batch.ts';
+export { ReceiveBuffers } from './net/receive-buffers.ts';
+export {
+  VirtioNet,
+  type VirtioNetOptions,
+  type VirtioNetState,
+  type VirtioNetStatistics,
+} from './net/net.ts';
+
+export * from './fs/constants.ts';
+export { FuseData } from './fs/data.ts';
+export { DirectorySink, type FuseDirent } from './fs/directory-sink.ts';
+export { FuseError } from './fs/errors.ts';
+export { VirtioFs, type VirtioFsOptions, type VirtioFsState, type VirtioFsStatistics } from './fs/fs.ts';
+export type {
+  FuseAttr,
+  FuseAttrReply,
+  FuseContext,
+  FuseCreated,
+  FuseEntry,
+  FuseHandler,
+  FuseOpened,
+  FuseResult,
+  FuseSetattr,
+  FuseStatfs,
+} from './fs/handler.ts';
+export { decodeName, encodeName } from './fs/names.ts';
+export type { FuseServerStatistics, FuseSession } from './fs/server.ts';

@@ -3,6 +3,17 @@ export const VIRTIO_ID_NET = 1;
 export const VIRTIO_ID_BLOCK = 2;
 export const VIRTIO_ID_CONSOLE = 3;
 export const VIRTIO_ID_ENTROPY = 4;
+export const VIRTIO_ID_BALLOON = 5;
+export const VIRTIO_ID_SCSI = 8;
+export const VIRTIO_ID_9P = 9;
+export const VIRTIO_ID_GPU = 16;
+export const VIRTIO_ID_INPUT = 18;
+export const VIRTIO_ID_VSOCK = 19;
+export const VIRTIO_ID_CRYPTO = 20;
+export const VIRTIO_ID_MEM = 24;
+export const VIRTIO_ID_SOUND = 25;
+export const VIRTIO_ID_FS = 26;
+export const VIRTIO_ID_PMEM = 27;
 
 /** Bits of the device status field, VIRTIO 1.3 §2.1. */
 export const VIRTIO_STATUS_ACKNOWLEDGE = 1;

@@ -2,9 +2,8 @@ import type { GuestMemory } from '@vmm/vm-memory';
 import type { VirtioDevice } from '../device.ts';
 import { messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
+import { RING_FEATURES, SPLIT_RING_FEATURES } from '../ring-features.ts';
 import {
-  VIRTIO_F_EVENT_IDX,
-  VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_RING_RESET,
   VIRTIO_F_VERSION_1,
   VIRTIO_STATUS_ACKNOWLEDGE,
@@ -55,6 +54,7 @@ export class VirtioTransportCore {
   #activation: Activation | undefined;
   #muted = false;
   #paused = false;
+  #configGeneration = 0;
   /** Distinguishes activations, so that what an earlier one left in flight does nothing. */
   #epoch = 0;
   readonly #bindings: TransportBindings;
@@ -79,9 +79,8 @@ export class VirtioTransportCore {
     this.memory = options.memory;
     this.name = options.name ?? device.name;
     this.#defer = options.defer ?? deferToNextTurn;
-    const ring = options.ringFeatures ?? FeatureSet.of(VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX);
-    const supported = FeatureSet.of(VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX);
-    if (!ring.isSubsetOf(supported)) {
+    const ring = options.ringFeatures ?? SPLIT_RING_FEATURES;
+    if (!ring.isSubsetOf(RING_FEATURES)) {
       throw new VirtioDeviceError('INVALID_OPTION', `ringFeatures ${ring.toString()} are not supported`);
     }
     this.offered = device.features
@@ -107,6 +106,14 @@ export class VirtioTransportCore {
 
   get paused(): boolean {
     return this.#paused;
+  }
+
+  /**
+   * Changes with the configuration space (§2.5.1): the device's own counter, or the number of configuration change
+   * notifications. 32 bits.
+   */
+  get configGeneration(): number {
+    return (this.device.configGeneration ?? this.#configGeneration) >>> 0;
   }
 
   get statistics(): TransportStatistics {
@@ -315,6 +322,7 @@ export class VirtioTransportCore {
       driverLow: this.#driverLow,
       driverHigh: this.#driverHigh,
       negotiated: (this.#status & VIRTIO_STATUS_FEATURES_OK) !== 0,
+      configGeneration: this.#configGeneration,
       queues: this.slots.map((slot) => slot.save()),
       device: this.device.save?.() ?? null,
     };
@@ -365,6 +373,7 @@ export class VirtioTransportCore {
       this.#driverLow = state.driverLow;
       this.#driverHigh = state.driverHigh;
       this.#negotiated = negotiated;
+      this.#configGeneration = state.configGeneration;
       if (active) this.#start(queues);
     } catch (cause) {
       this.#paused = false;
@@ -448,6 +457,7 @@ export class VirtioTransportCore {
   }
 
   #raiseConfig(): void {
+    this.#configGeneration = (this.#configGeneration + 1) >>> 0;
     if (this.#muted) return;
     this.#statistics.configInterrupts++;
     this.#bindings.raiseConfig();

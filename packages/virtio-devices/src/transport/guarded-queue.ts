@@ -65,18 +65,6 @@ export class GuardedQueue implements Queue {
     this.#inner?.publishUsed();
   }
 
-  deferUsed(): void {
-    this.#inner?.deferUsed();
-  }
-
-  publishUsed(): void {
-    try {
-      this.#inner?.publishUsed();
-    } catch (cause) {
-      this.#fault(cause);
-    }
-  }
-
   needsInterrupt(): boolean {
     return this.#inner?.needsInterrupt() ?? false;
   }

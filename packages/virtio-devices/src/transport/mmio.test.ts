@@ -345,7 +345,7 @@ it('refuses impossible queue sizes and ring features', () => {
       expect.objectContaining({ code: 'INVALID_OPTION' }) as Error,
     );
   }
-  expect(() => setUp({ transport: { ringFeatures: FeatureSet.of(34) } })).toThrow(
+  expect(() => setUp({ transport: { ringFeatures: FeatureSet.of(36) } })).toThrow(
     expect.objectContaining({ code: 'INVALID_OPTION' }) as Error,
   );
 });

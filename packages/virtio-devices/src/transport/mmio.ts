@@ -60,6 +60,11 @@ export interface VirtioMmioOptions extends TransportOptions {
   readonly doorbells?: DoorbellRegistry;
   /** Told every change of InterruptStatus, so that a hypervisor can answer its reads without an exit. */
   readonly interruptStatus?: { set(value: number): void };
+  /**
+   * Guest physical address of each of the device's shared memory regions, in their order. Default: the driver sees
+   * none.
+   */
+  readonly sharedMemory?: readonly number[];
   /** VendorID, 32 bits. Default 0x4d4d_5654 ("TVMM"). */
   readonly vendorId?: number;
 }
@@ -72,6 +77,7 @@ export interface VirtioMmioState {
   readonly deviceFeaturesSel: number;
   readonly driverFeaturesSel: number;
   readonly queueSel: number;
+  readonly sharedMemorySel: number;
   readonly interruptStatus: number;
 }
 
@@ -85,6 +91,7 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
+  #sharedMemorySel = 0;
   #interruptStatus = 0;
 
   /** @throws VirtioDeviceError `INVALID_OPTION` */
@@ -102,6 +109,17 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
       deactivated: () => this.#removeDoorbells(),
     };
     this.core = new VirtioTransportCore(options, bindings);
+    const { sharedMemory = [] } = options.device;
+    if (options.sharedMemory !== undefined && options.sharedMemory.length !== sharedMemory.length) {
+      throw new VirtioDeviceError(
+        'INVALID_OPTION',
+        `${this.core.name} has ${sharedMemory.length} shared memory regions, not ${options.sharedMemory.length}`,
+      );
+    }
+    sharedMemory.forEach((region, index) => {
+      const address = options.sharedMemory?.[index];
+      if (address !== undefined) options.onSharedMemory?.(region, address);
+    });
   }
 
   get statistics(): TransportStatistics {
@@ -138,10 +156,9 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
       case VIRTIO_MMIO_SHM_LEN_HIGH:
       case VIRTIO_MMIO_SHM_BASE_LOW:
       case VIRTIO_MMIO_SHM_BASE_HIGH:
-        // No region: a length of -1 (§4.2.2).
-        return 0xffff_ffff;
+        return this.#readSharedMemory(offset);
       case VIRTIO_MMIO_CONFIG_GENERATION:
-        return (this.core.device.configGeneration ?? 0) >>> 0;
+        return this.core.configGeneration;
       default:
         // QueueReset is done when its write is: it reads as 0 (§4.2.2).
         return 0;
@@ -180,6 +197,7 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
         this.#writeStatus(value);
         return;
       case VIRTIO_MMIO_SHM_SEL:
+        this.#sharedMemorySel = value;
         return;
       default:
         this.#writeQueue(offset, value);
@@ -212,6 +230,7 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
       deviceFeaturesSel: this.#deviceFeaturesSel,
       driverFeaturesSel: this.#driverFeaturesSel,
       queueSel: this.#queueSel,
+      sharedMemorySel: this.#sharedMemorySel,
       interruptStatus: this.#interruptStatus,
     };
   }
@@ -231,11 +250,13 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
     const deviceFeaturesSel = reader.uint32('deviceFeaturesSel');
     const driverFeaturesSel = reader.uint32('driverFeaturesSel');
     const queueSel = reader.uint32('queueSel');
+    const sharedMemorySel = reader.uint32('sharedMemorySel');
     const interruptStatus = reader.integer('interruptStatus', 0, 3);
     this.core.restore(parseCoreState(reader.unknown('core')));
     this.#deviceFeaturesSel = deviceFeaturesSel;
     this.#driverFeaturesSel = driverFeaturesSel;
     this.#queueSel = queueSel;
+    this.#sharedMemorySel = sharedMemorySel;
     this.#setInterruptStatus(interruptStatus);
   }
 
@@ -245,7 +266,27 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
     this.#deviceFeaturesSel = 0;
     this.#driverFeaturesSel = 0;
     this.#queueSel = 0;
+    this.#sharedMemorySel = 0;
     this.#setInterruptStatus(0);
+  }
+
+  /** Base and length of the selected region, both -1 when there is none (§4.2.2). */
+  #readSharedMemory(offset: number): number {
+    const regions = this.core.device.sharedMemory ?? [];
+    const index = regions.findIndex(({ id }) => id === this.#sharedMemorySel);
+    const address = this.#options.sharedMemory?.[index];
+    if (index < 0 || address === undefined) return 0xffff_ffff;
+    const { size } = regions[index]!;
+    switch (offset) {
+      case VIRTIO_MMIO_SHM_LEN_LOW:
+        return size >>> 0;
+      case VIRTIO_MMIO_SHM_LEN_HIGH:
+        return Math.floor(size / 2 ** 32);
+      case VIRTIO_MMIO_SHM_BASE_LOW:
+        return address >>> 0;
+      default:
+        return Math.floor(address / 2 ** 32);
+    }
   }
 
   #writeQueue(offset: number, value: number): void {

@@ -1,9 +1,15 @@
 import type { GuestMemory } from '@vmm/vm-memory';
-import { createSplitQueue, restoreSplitQueue } from '@vmm/virtio-queue';
+import { createQueue, restoreQueue } from '@vmm/virtio-queue';
 import type { QueueConfig } from '@vmm/virtio-queue';
 import { VirtioDeviceError } from '../errors.ts';
 import type { FeatureSet } from '../features.ts';
-import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTQUEUE_MAX_SIZE } from '../virtio.ts';
+import {
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
+  VIRTQUEUE_MAX_SIZE,
+} from '../virtio.ts';
 import { GuardedQueue } from './guarded-queue.ts';
 
 /** Plain state of a {@link QueueSlot}. */
@@ -131,8 +137,9 @@ export function openQueue(
     deviceArea: slot.deviceLow + slot.deviceHigh * 2 ** 32,
     eventIdx: features.has(VIRTIO_F_EVENT_IDX),
     indirect: features.has(VIRTIO_F_INDIRECT_DESC),
+    packed: features.has(VIRTIO_F_RING_PACKED),
+    inOrder: features.has(VIRTIO_F_IN_ORDER),
   };
-  const queue =
-    ring === undefined ? createSplitQueue(memory, config) : restoreSplitQueue(memory, { ...ring, config });
+  const queue = ring === undefined ? createQueue(memory, config) : restoreQueue(memory, { ...ring, config });
   return new GuardedQueue(queue, slot.index, onFault);
 }

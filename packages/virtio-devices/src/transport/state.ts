@@ -13,6 +13,7 @@ export function parseCoreState(state: unknown): TransportCoreState {
     driverLow: reader.uint32('driverLow'),
     driverHigh: reader.uint32('driverHigh'),
     negotiated: reader.boolean('negotiated'),
+    configGeneration: reader.uint32('configGeneration'),
     queues: reader.array('queues').map(parseSlot),
     device: reader.unknown('device') ?? null,
   };

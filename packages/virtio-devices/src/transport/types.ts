@@ -1,5 +1,5 @@
 import type { GuestMemory } from '@vmm/vm-memory';
-import type { VirtioDevice } from '../device.ts';
+import type { SharedMemoryRegion, VirtioDevice } from '../device.ts';
 import type { VirtioDeviceError } from '../errors.ts';
 import type { FeatureSet } from '../features.ts';
 import type { VirtioTransportCore } from './core.ts';
@@ -11,10 +11,15 @@ export interface TransportOptions {
   /** Used in messages. Default: the device's name. */
   readonly name?: string;
   /**
-   * Reserved features (VIRTIO 1.3 §6) to offer besides VERSION_1. Default INDIRECT_DESC and EVENT_IDX, and
-   * RING_RESET when the device has `queueReset`.
+   * Reserved features (VIRTIO 1.3 §6) to offer besides VERSION_1, and RING_RESET when the device has `queueReset`:
+   * any of INDIRECT_DESC, EVENT_IDX, RING_PACKED and IN_ORDER. Default {@link SPLIT_RING_FEATURES}.
    */
   readonly ringFeatures?: FeatureSet;
+  /**
+   * A shared memory region of the device begins to be at this guest physical address, moves, or goes (undefined):
+   * the place to map its memory for the guest. Addresses are multiples of 4096.
+   */
+  readonly onSharedMemory?: (region: SharedMemoryRegion, address: number | undefined) => void;
   /**
    * The device entered DEVICE_NEEDS_RESET (`DRIVER_FAULT`, `DEVICE_FAULT`) or refused DRIVER_OK
    * (`ACTIVATION_FAILED`); the cause is attached. At most once between two resets. Must not throw.
@@ -65,6 +70,7 @@ export interface TransportCoreState {
   readonly driverLow: number;
   readonly driverHigh: number;
   readonly negotiated: boolean;
+  readonly configGeneration: number;
   readonly queues: readonly QueueSlotState[];
   readonly device: unknown;
 }

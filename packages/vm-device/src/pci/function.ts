@@ -260,13 +260,13 @@ export class PciFunction {
 
   /** Power-on state; Base Address registers have their first addresses again. */
   reset(): void {
+    this.#onReset?.();
     if (this.#initial !== undefined) this.#space.bytes.set(this.#initial);
     this.#intx = false;
     this.#space.set(pci.PCI_STATUS, 2, this.#space.read(pci.PCI_STATUS, 2) & ~pci.PCI_STATUS_INTERRUPT);
     this.msix?.reset();
     this.#updateBars();
     this.#updatePin();
-    this.#onReset?.();
   }
 
   save(): PciFunctionState {
