@@ -22,6 +22,8 @@ class FileDescriptor {
 
   int get() const noexcept { return fd_; }
   bool isOpen() const noexcept { return fd_ >= 0; }
+  /** Gives it up without closing it. */
+  int release() noexcept { return std::exchange(fd_, -1); }
   void reset() noexcept {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }
