@@ -7,7 +7,7 @@ import type { Progress } from './guest/apt.ts';
 import { type GuestModule, prepareGuest } from './guest/guest.ts';
 import { runArchive } from './guest/run-archive.ts';
 import type { Architecture, BootProtocol } from './machine/machine.ts';
-import { DEFAULT_CMDLINES } from './machine/platform.ts';
+import { defaultCmdline } from './machine/platform.ts';
 
 /** What is booted: files, and what goes behind the initial RAM filesystem. */
 export interface BootFiles {
@@ -26,7 +26,7 @@ export async function bootFiles(
   devices: readonly PreparedDevice[],
   progress: Progress,
 ): Promise<BootFiles> {
-  const cmdline = new CommandLine().append(config.cmdline ?? DEFAULT_CMDLINES[arch]).toString();
+  const cmdline = new CommandLine().append(config.cmdline ?? defaultCmdline(arch, config.transport)).toString();
   if (config.kernel !== undefined) {
     return {
       kernel: config.kernel,

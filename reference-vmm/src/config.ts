@@ -35,7 +35,7 @@ export interface VmmConfig {
   /** Kernel image; without one the built-in guest is booted. */
   readonly kernel?: string;
   readonly initrd?: string;
-  /** The whole kernel command line; without one that of {@link DEFAULT_CMDLINES}. */
+  /** The whole kernel command line; without one that of `defaultCmdline`. */
   readonly cmdline?: string;
   /** Of all virtio devices. Default `mmio`. */
   readonly transport?: TransportKind;

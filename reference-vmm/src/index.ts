@@ -19,5 +19,5 @@ export type {
   IrqChipMode,
   TransportKind,
 } from './machine/machine.ts';
-export { DEFAULT_CMDLINES } from './machine/platform.ts';
+export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
 export { type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';

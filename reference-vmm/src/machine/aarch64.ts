@@ -1,27 +1,31 @@
 import { aarch64 } from '@vmm/arch';
 import type { Aarch64Vcpu, Aarch64Vm } from '@vmm/hypervisor';
-import { createVmGicV2, createVmGicV3 } from '@vmm/irqchip';
+import { createVmGicV2, createVmGicV3, GicV2m, type Trigger, type VmGicV2, type VmGicV3 } from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
-import { Bus, type Interrupt } from '@vmm/vm-device';
+import { Bus, type Interrupt, type PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Pl011, Pl031, UARTDR, UARTFR } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
 import { mapGuestMemory } from '../memory-manager.ts';
 import { busHooks } from './bus-hooks.ts';
 import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
+import { PCI_ECAM_SIZE, PciBus } from './pci.ts';
 import { SerialPort } from './serial-port.ts';
 import { attachVirtioMmio } from './virtio-mmio.ts';
 
 /** Translation granules that the vCPUs have. */
 const PAGE_SIZES = [4096] as const;
 
-/** A GIC by version, and how to get its lines. */
-interface Gic {
-  readonly description: aarch64.GicDescription;
-  line(intid: number, trigger: 'edge' | 'level'): Interrupt;
+type AnyGic = VmGicV2 | VmGicV3;
+
+/** The PCI bus, and what the device tree says of it. */
+interface AttachedPci {
+  readonly bus: PciBus;
+  readonly description: aarch64.PciHostDescription;
+  readonly frame: aarch64.GicV2mDescription;
 }
 
-/** A machine with a device tree: GIC, PL011, PL031, virtio-mmio, PSCI. */
+/** A machine with a device tree: GIC, PL011, PL031, PSCI, and virtio devices by virtio-mmio or PCI. */
 export class Aarch64Machine implements Machine {
   readonly vm: Aarch64Vm;
   readonly memory: GuestMemory;
@@ -33,7 +37,8 @@ export class Aarch64Machine implements Machine {
 
   readonly #config: MachineConfig;
   readonly #layout: readonly aarch64.AddressRange[];
-  readonly #gic: Gic;
+  readonly #gic: AnyGic;
+  readonly #pci: AttachedPci | undefined;
   readonly #virtio: aarch64.MmioDeviceSlot[] = [];
   #timer: NodeJS.Timeout | undefined;
   #cmdline = '';
@@ -45,9 +50,20 @@ export class Aarch64Machine implements Machine {
     this.#layout = aarch64.memoryRegions(config.memory);
     this.memory = mapGuestMemory(vm, this.#layout);
     this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
-    this.#gic = createGic(vm, config);
+    const pci = config.transport === 'pci';
+    const v2m = pci ? aarch64.gicV2mInterrupts(0) : undefined;
+    this.#gic = createGic(
+      vm,
+      config.cpus,
+      v2m === undefined ? aarch64.interruptIdentifiers(config.virtioDevices) : v2m.base + v2m.count,
+    );
     this.#addSerialPort(hooks.serialOutput);
     this.#addClock();
+    this.#pci = v2m === undefined ? undefined : this.#addPci(v2m);
+  }
+
+  get pci(): PciRoot | undefined {
+    return this.#pci?.bus.root;
   }
 
   async loadKernel(files: BootFiles): Promise<void> {
@@ -58,9 +74,10 @@ export class Aarch64Machine implements Machine {
   }
 
   attach(device: VirtioDevice, options: AttachOptions = {}): VirtioTransport {
+    if (this.#pci !== undefined) return this.#pci.bus.attach(device, options);
     const slot = aarch64.virtioMmioSlot(this.#virtio.length);
     this.#virtio.push(slot);
-    const interrupt = this.#gic.line(slot.intid, 'edge');
+    const interrupt = this.#line(slot.intid, 'edge');
     return attachVirtioMmio(this, { address: slot.address, interrupt }, device, options);
   }
 
@@ -70,12 +87,13 @@ export class Aarch64Machine implements Machine {
     const tree = aarch64.buildDeviceTree({
       memory: this.#layout,
       vcpus: this.#config.cpus,
-      gic: this.#gic.description,
+      gic: { ...this.#gic.description, v2m: this.#pci?.frame },
       cmdline: this.#cmdline,
       initrd: loaded.initrd,
       uart: { address: aarch64.PL011.guestAddress, intid: aarch64.PL011_INTID },
       rtc: { address: aarch64.PL031.guestAddress, intid: aarch64.PL031_INTID },
       virtioMmio: this.#virtio,
+      pci: this.#pci?.description,
       // No kaslr-seed: with it Linux isolates its page tables and flushes the TLB at every entry from user space.
       rngSeed: crypto.getRandomValues(new Uint8Array(64)),
     });
@@ -96,6 +114,25 @@ export class Aarch64Machine implements Machine {
     clearTimeout(this.#timer);
   }
 
+  #line(intid: number, trigger: Trigger): Interrupt {
+    return this.#gic.createLine(intid - aarch64.SPI_BASE, trigger);
+  }
+
+  #addPci(interrupts: { readonly base: number; readonly count: number }): AttachedPci {
+    const address = aarch64.GICV2M.guestAddress;
+    const msi = new GicV2m({ vm: this.vm, gic: this.#gic, address, ...interrupts });
+    this.mmio.register(address, aarch64.GICV2M.size, msi, 'GICv2m');
+    const description = {
+      ecam: { ...aarch64.PCI_ECAM, size: PCI_ECAM_SIZE },
+      memory: aarch64.PCI_MMIO,
+      memory64: aarch64.pciMmio64(this.#config.memory),
+      intids: aarch64.PCI_INTIDS,
+    };
+    const lines = description.intids.map((intid) => this.#line(intid, 'level'));
+    const bus = new PciBus(this, { ...description, lines, msi });
+    return { bus, description, frame: { address, ...interrupts } };
+  }
+
   /**
    * Characters are stored without an exit, and the flag register, which a driver reads before each, is answered by a
    * hypervisor that can.
@@ -104,7 +141,7 @@ export class Aarch64Machine implements Machine {
     const { guestAddress: base, size } = aarch64.PL011;
     const flags = this.vm.shadowRead(base + UARTFR, 0);
     const uart = new Pl011({
-      interrupt: this.#gic.line(aarch64.PL011_INTID, 'level'),
+      interrupt: this.#line(aarch64.PL011_INTID, 'level'),
       output,
       holdInput: true,
       onDrained: this.serial.onDrained,
@@ -119,7 +156,7 @@ export class Aarch64Machine implements Machine {
 
   #addClock(): void {
     const rtc = new Pl031({
-      interrupt: this.#gic.line(aarch64.PL031_INTID, 'level'),
+      interrupt: this.#line(aarch64.PL031_INTID, 'level'),
       clock: () => Date.now() / 1000,
       setTimer: (seconds, callback) => {
         const timer = setTimeout(callback, seconds * 1000);
@@ -131,22 +168,9 @@ export class Aarch64Machine implements Machine {
   }
 }
 
-function createGic(vm: Aarch64Vm, config: MachineConfig): Gic {
-  const distributor = aarch64.GICD.guestAddress;
-  const irqs = aarch64.interruptIdentifiers(config.virtioDevices);
-  const common = { vcpus: config.cpus, distributor, irqs };
-  if (vm.gicVersions.includes(3)) {
-    const redistributor = aarch64.GICR.guestAddress;
-    const gic = createVmGicV3(vm, { ...common, redistributor });
-    return {
-      description: { version: 3, distributor, redistributor },
-      line: (intid, trigger) => gic.createLine(intid - aarch64.SPI_BASE, trigger),
-    };
-  }
-  const cpuInterface = aarch64.GICC.guestAddress;
-  const gic = createVmGicV2(vm, { ...common, cpuInterface });
-  return {
-    description: { version: 2, distributor, cpuInterface },
-    line: (intid, trigger) => gic.createLine(intid - aarch64.SPI_BASE, trigger),
-  };
+function createGic(vm: Aarch64Vm, vcpus: number, irqs: number): AnyGic {
+  const common = { vcpus, distributor: aarch64.GICD.guestAddress, irqs };
+  return vm.gicVersions.includes(3)
+    ? createVmGicV3(vm, { ...common, redistributor: aarch64.GICR.guestAddress })
+    : createVmGicV2(vm, { ...common, cpuInterface: aarch64.GICC.guestAddress });
 }

@@ -1,6 +1,6 @@
 import type { Vcpu, Vm } from '@vmm/hypervisor';
 import type { TransportOptions, VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
-import type { Bus } from '@vmm/vm-device';
+import type { Bus, PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import type { BootFiles } from '../boot-files.ts';
 import type { PortBus } from './port-bus.ts';
@@ -65,6 +65,8 @@ export interface Machine extends Disposable {
   /** I/O ports, where the architecture has them. */
   readonly ports: PortBus | undefined;
   readonly serial: SerialPort;
+  /** With the transport `pci`. */
+  readonly pci: PciRoot | undefined;
   /** Called when the guest asks a device of the machine to end it. */
   onPower: (request: PowerRequest) => void;
 

@@ -1,14 +1,15 @@
 import { x86_64 } from '@vmm/arch';
 import type { CpuidEntry, X86Vcpu, X86Vm } from '@vmm/hypervisor';
-import { type VmIrqChip, createVmIrqChip } from '@vmm/irqchip';
+import { type IoApic, type VmIrqChip, createVmIrqChip } from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
-import { Bus } from '@vmm/vm-device';
+import { Bus, type PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { AcpiPower, CmosRtc, I8042, PostCodePort, Uart16550A } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
 import { mapGuestMemory } from '../memory-manager.ts';
 import { busHooks } from './bus-hooks.ts';
 import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
+import { PCI_ECAM_SIZE, PciBus } from './pci.ts';
 import { PortBus } from './port-bus.ts';
 import { SerialPort } from './serial-port.ts';
 import { attachVirtioMmio } from './virtio-mmio.ts';
@@ -16,7 +17,16 @@ import { attachVirtioMmio } from './virtio-mmio.ts';
 /** Port of power-on self-test codes, which kernels also write to in order to wait. */
 const POST_CODE_PORT = 0x80;
 
-/** A PC without firmware: ACPI and MP tables, 16550A, i8042, CMOS clock, ACPI sleep and reset registers, virtio-mmio. */
+/** The PCI bus, and what the ACPI tables say of it. */
+interface AttachedPci {
+  readonly bus: PciBus;
+  readonly description: x86_64.AcpiPciConfig;
+}
+
+/**
+ * A PC without firmware: ACPI and MP tables, 16550A, i8042, CMOS clock, ACPI sleep and reset registers, and virtio devices
+ * by virtio-mmio or PCI.
+ */
 export class X86Machine implements Machine {
   readonly vm: X86Vm;
   readonly memory: GuestMemory;
@@ -28,6 +38,7 @@ export class X86Machine implements Machine {
   readonly #config: MachineConfig;
   readonly #supportedCpuid: readonly CpuidEntry[];
   readonly #irqChip: VmIrqChip;
+  readonly #pci: AttachedPci | undefined;
   readonly #virtio: x86_64.MmioDeviceSlot[] = [];
   #cmdline = '';
   #loaded: x86_64.LoadedKernel | undefined;
@@ -43,11 +54,16 @@ export class X86Machine implements Machine {
     this.ports = new PortBus(hooks.debug);
     const { ioApic } = this.#irqChip;
     if (ioApic !== undefined) {
-      this.mmio.register(x86_64.IO_APIC.guestAddress, x86_64.IO_APIC.size, ioApic, 'I/O APIC');
+      this.#addIoApic(ioApic);
     }
     this.#addSerialPort(hooks.serialOutput);
     this.#addPower();
     this.#addLegacy();
+    this.#pci = config.transport === 'pci' ? this.#addPci() : undefined;
+  }
+
+  get pci(): PciRoot | undefined {
+    return this.#pci?.bus.root;
   }
 
   async loadKernel(files: BootFiles): Promise<void> {
@@ -58,6 +74,7 @@ export class X86Machine implements Machine {
   }
 
   attach(device: VirtioDevice, options: AttachOptions = {}): VirtioTransport {
+    if (this.#pci !== undefined) return this.#pci.bus.attach(device, options);
     const slot = x86_64.virtioMmioSlot(this.#virtio.length);
     this.#virtio.push(slot);
     const interrupt = this.#irqChip.createLine(slot.gsi, 'edge');
@@ -72,6 +89,7 @@ export class X86Machine implements Machine {
       virtioMmio: this.#virtio,
       uart: { port: x86_64.COM1.port, gsi: x86_64.COM1_GSI },
       rtc: { port: x86_64.CMOS.port },
+      pci: this.#pci?.description,
     });
     if (cpus <= x86_64.MAX_MP_TABLE_VCPUS) x86_64.writeMpTable(this.memory, cpus);
     x86_64.writeResetVector(this.memory);
@@ -101,6 +119,29 @@ export class X86Machine implements Machine {
   #kernelCmdline(): string {
     if (!/(^|\s)acpi=off(\s|$)/.test(this.#cmdline)) return this.#cmdline;
     return [this.#cmdline, ...this.#virtio.map((_, index) => x86_64.virtioMmioParameter(index))].join(' ');
+  }
+
+  /** The model in this process. Which register an access is about comes before it, and in order. */
+  #addIoApic(ioApic: IoApic): void {
+    const { guestAddress, size } = x86_64.IO_APIC;
+    this.mmio.register(guestAddress, size, ioApic, 'I/O APIC');
+    this.vm.coalesceWrites(guestAddress, 4, (address, length, value) => {
+      if (length === 1 || length === 2 || length === 4) ioApic.write(address - guestAddress, length, value);
+    });
+  }
+
+  #addPci(): AttachedPci {
+    const description = {
+      ecam: { ...x86_64.PCI_ECAM, size: PCI_ECAM_SIZE },
+      memory: x86_64.PCI_MMIO,
+      memory64: x86_64.pciMmio64(this.#config.memory),
+      gsis: x86_64.PCI_GSIS,
+    };
+    const lines = description.gsis.map((gsi) => this.#irqChip.createLine(gsi, 'level'));
+    const bus = new PciBus(this, { ...description, lines, msi: this.#irqChip });
+    const { port, size } = x86_64.PCI_CONFIG;
+    this.ports.register(port, size, bus.root.configPorts, 'PCI configuration ports');
+    return { bus, description };
   }
 
   /** Characters are stored without an exit. */
