@@ -39,6 +39,10 @@ export class FeatureSet {
     return new FeatureSet(this.low | other.low, this.high | other.high);
   }
 
+  intersection(other: FeatureSet): FeatureSet {
+    return new FeatureSet(this.low & other.low, this.high & other.high);
+  }
+
   minus(other: FeatureSet): FeatureSet {
     return new FeatureSet(this.low & ~other.low, this.high & ~other.high);
   }

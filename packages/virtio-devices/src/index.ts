@@ -86,3 +86,28 @@ export type {
 } from './fs/handler.ts';
 export { decodeName, encodeName } from './fs/names.ts';
 export type { FuseServerStatistics, FuseSession } from './fs/server.ts';
+export {
+  FrameStream,
+  type AbortSignalLike,
+  type FrameStreamOptions,
+  type FrameStreamStatistics,
+} from './net/frame-stream.ts';
+export { PcapRecorder, type PcapRecorderOptions, type PcapSink } from './net/pcap-recorder.ts';
+
+export * from './vsock/constants.ts';
+export type {
+  VsockConnection,
+  VsockConnectionStatistics,
+  VsockState,
+  VsockType,
+} from './vsock/connection.ts';
+export {
+  VirtioVsock,
+  type VirtioVsockOptions,
+  type VirtioVsockState,
+  type VirtioVsockStatistics,
+  type VsockConnectOptions,
+  type VsockHandler,
+  type VsockListener,
+  type VsockListenOptions,
+} from './vsock/vsock.ts';

@@ -137,6 +137,19 @@ describe('token buckets', () => {
     expect(limiter.save().operations).toEqual({ budget: 0, burst: 0 });
   });
 
+  it('what is charged afterwards leaves a debt, and nothing is admitted before it is paid', () => {
+    const { clock, limiter, ready } = make({ bandwidth: { size: 100, refillTime: 100 } });
+    expect(limiter.admit()).toBe(true);
+    limiter.charge(350);
+    expect([limiter.admit(), limiter.admit()]).toEqual([false, false]);
+    clock.advance(250);
+    expect(ready).not.toHaveBeenCalled();
+    clock.advance(1);
+    expect(ready).toHaveBeenCalledTimes(1);
+    expect(limiter.admit()).toBe(true);
+    expect(limiter.save().bandwidth).toEqual({ budget: 1, burst: 0 });
+  });
+
   it('cancel() forgets what waits', () => {
     const { clock, limiter, ready } = make({ operations: { size: 1, refillTime: 10 } });
     limiter.consume(0);

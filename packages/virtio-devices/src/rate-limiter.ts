@@ -116,6 +116,28 @@ export class RateLimiter {
     return true;
   }
 
+  /**
+   * For requests whose size is known only when they are done: whether one may begin. Follow it with
+   * {@link charge}.
+   *
+   * @returns false when a bucket is empty: it has to wait for `onReady`
+   */
+  admit(): boolean {
+    if (this.#cancelTimer !== undefined) return false;
+    const bytes = this.#bandwidth === undefined ? 0 : 1;
+    return this.#wait(bytes, 1) === 0 || this.consume(bytes, 1);
+  }
+
+  /** Takes tokens that may not be there, which leaves a debt. */
+  charge(bytes: number, operations = 1): void {
+    if (this.#bandwidth === undefined && this.#operations === undefined) return;
+    const now = this.#now();
+    this.#bandwidth?.fill(now);
+    this.#operations?.fill(now);
+    this.#bandwidth?.take(bytes);
+    this.#operations?.take(operations);
+  }
+
   /** Forgets what was refused: `onReady` is not called for it. */
   cancel(): void {
     this.#cancelTimer?.();
@@ -187,7 +209,7 @@ class TokenBucket {
 
   /** Milliseconds until `tokens` may be taken. */
   wait(tokens: number, now: number): number {
-    this.#fill(now);
+    this.fill(now);
     if (tokens <= this.#burst || tokens === 0) return 0;
     const missing = Math.min(tokens - this.#burst, this.#size) - this.#budget;
     return missing <= 0 ? 0 : missing / this.#rate;
@@ -201,7 +223,7 @@ class TokenBucket {
   }
 
   save(now: number): TokenBucketState {
-    this.#fill(now);
+    this.fill(now);
     return { budget: this.#budget, burst: this.#burst };
   }
 
@@ -211,7 +233,7 @@ class TokenBucket {
     this.#updated = now;
   }
 
-  #fill(now: number): void {
+  fill(now: number): void {
     const elapsed = now - this.#updated;
     if (elapsed <= 0) return;
     this.#updated = now;

@@ -1,0 +1,658 @@
+import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
+import { readConfigSpace } from '../config-space.ts';
+import type { ActivateContext, VirtioDevice } from '../device.ts';
+import { drainQueue } from '../drain.ts';
+import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
+import { FeatureSet } from '../features.ts';
+import type { RateLimiter, RateLimiterState } from '../rate-limiter.ts';
+import { StateReader } from '../state.ts';
+import { VIRTIO_ID_NET } from '../virtio.ts';
+import type { NetBackend, NetBackendClient } from './backend.ts';
+import * as net from './constants.ts';
+import { type ControlTarget, runControl } from './control.ts';
+import { FILTER_VLAN, ReceiveFilter } from './filter.ts';
+import { parseMac, randomMac } from './mac.ts';
+import { ReceiveBuffers } from './receive-buffers.ts';
+import { TransmitBatch } from './transmit-batch.ts';
+
+/** Frames of one queue in one turn of the event loop. */
+const FRAMES_PER_TURN = 256;
+/** Bytes of one queue after which the rest waits for the next turn. */
+const BYTES_PER_TURN = 4 * 1024 * 1024;
+/** Frames in one call of a backend. */
+const FRAMES_PER_CALL = 64;
+/** The same where a rate limiter counts what has come. */
+const LIMITED_FRAMES_PER_CALL = 4;
+/** Pieces of one frame: IOV_MAX of Linux. */
+const MAX_PIECES = 1024;
+const CONTROL_QUEUE_SIZE = 64;
+/** Full, §5.1.4. */
+const DUPLEX_FULL = 1;
+const UNKNOWN_SPEED = 0xffff_ffff;
+const UNKNOWN_DUPLEX = 0xff;
+
+const GUEST_OFFLOADS = FeatureSet.of(
+  net.VIRTIO_NET_F_GUEST_CSUM,
+  net.VIRTIO_NET_F_GUEST_TSO4,
+  net.VIRTIO_NET_F_GUEST_TSO6,
+  net.VIRTIO_NET_F_GUEST_ECN,
+  net.VIRTIO_NET_F_GUEST_USO4,
+  net.VIRTIO_NET_F_GUEST_USO6,
+);
+const HOST_OFFLOADS = FeatureSet.of(
+  net.VIRTIO_NET_F_HOST_TSO4,
+  net.VIRTIO_NET_F_HOST_TSO6,
+  net.VIRTIO_NET_F_HOST_ECN,
+  net.VIRTIO_NET_F_HOST_USO,
+);
+
+export interface VirtioNetOptions {
+  /** Where frames go to and come from; the device's from now on, but its owner closes it. */
+  readonly backend: NetBackend;
+  /** The address that the guest takes: 6 bytes, or text like `02:00:5e:10:00:01`. Default random. */
+  readonly mac?: string | Uint8Array;
+  /** Most bytes of an IP packet, 68 to 65535. Default: the backend's, or the guest's own choice. */
+  readonly mtu?: number;
+  /** Queue pairs, 1 to 16 and at most what the backend has. Default 1. */
+  readonly queuePairs?: number;
+  /** Queue Size of receive and transmit queues, a power of two from 4. Default 256. */
+  readonly queueSize?: number;
+  /** Whether the link is up at the beginning. Default true. */
+  readonly linkUp?: boolean;
+  /** Speed of the link that the guest is told, in Mbit/s, 0 to 2^31 - 1. Default: unknown. */
+  readonly speed?: number;
+  /** Checksum and segmentation offloads. Default true. */
+  readonly offloads?: boolean;
+  /** VIRTIO_NET_F_MRG_RXBUF. Default true. */
+  readonly mergeable?: boolean;
+  /** For frames to the guest, of this device alone. */
+  readonly receiveLimiter?: RateLimiter;
+  /** For frames from the guest, of this device alone. */
+  readonly transmitLimiter?: RateLimiter;
+  /** The backend failed: `IO_ERROR`, with its cause. The link is down then. Must not throw. */
+  readonly onError?: (error: VirtioDeviceError) => void;
+}
+
+/** Counters since the device was made. "Receive" and "transmit" are the guest's. */
+export interface VirtioNetStatistics {
+  readonly receivedFrames: number;
+  readonly receivedBytes: number;
+  /** Frames that the driver did not want (§5.1.6.5). */
+  readonly receiveFiltered: number;
+  /** Frames that did not fit into a buffer of the driver's. */
+  readonly receiveTooLarge: number;
+  readonly transmittedFrames: number;
+  readonly transmittedBytes: number;
+  /** Frames of the guest's that were malformed, refused by the backend, or sent while the link was down. */
+  readonly transmitDropped: number;
+  readonly controlCommands: number;
+  /** Control commands answered with VIRTIO_NET_ERR. */
+  readonly controlErrors: number;
+}
+
+/** Plain, versioned state of a {@link VirtioNet}. */
+export interface VirtioNetState {
+  readonly version: 1;
+  readonly mac: Uint8Array;
+  readonly filter: Uint8Array;
+  readonly linkUp: boolean;
+  readonly queuePairs: number;
+  readonly maximumQueuePairs: number;
+  readonly guestOffloadsLow: number;
+  readonly guestOffloadsHigh: number;
+  readonly receiveLimiter: RateLimiterState | null;
+  readonly transmitLimiter: RateLimiterState | null;
+}
+
+interface QueuePair {
+  readonly index: number;
+  readonly buffers: ReceiveBuffers;
+  readonly batch: TransmitBatch;
+}
+
+/**
+ * Network device, VIRTIO 1.3 §5.1.
+ *
+ * Frames to the guest stay with the backend until the driver has lent buffers; frames from the guest stay in
+ * the guest while the backend takes none.
+ */
+export class VirtioNet implements VirtioDevice, NetBackendClient {
+  readonly type: number = VIRTIO_ID_NET;
+  readonly name: string = 'net';
+  readonly features: FeatureSet;
+  readonly queueSizes: readonly number[];
+  readonly backend: NetBackend;
+  readonly #maximumPairs: number;
+  readonly #config = new Uint8Array(net.VIRTIO_NET_CONFIG_SIZE);
+  readonly #filter: ReceiveFilter;
+  readonly #receiveLimiter: RateLimiter | undefined;
+  readonly #transmitLimiter: RateLimiter | undefined;
+  readonly #onError: VirtioNetOptions['onError'];
+  #context: ActivateContext | undefined;
+  #pairs: QueuePair[] = [];
+  #activePairs = 1;
+  #guestOffloads: FeatureSet = FeatureSet.EMPTY;
+  /** What `restore()` read, until `activate()` uses it. */
+  #restored: VirtioNetState | undefined;
+  #linkUp: boolean;
+  #carrier = true;
+  #paused = false;
+  #generation = 0;
+  readonly #counters = {
+    receivedFrames: 0,
+    receivedBytes: 0,
+    receiveFiltered: 0,
+    receiveTooLarge: 0,
+    transmittedFrames: 0,
+    transmittedBytes: 0,
+    transmitDropped: 0,
+    controlCommands: 0,
+    controlErrors: 0,
+  };
+  readonly #control: ControlTarget;
+
+  /** @throws VirtioDeviceError `INVALID_OPTION`, `WRONG_STATE` when the backend is another device's */
+  constructor(options: VirtioNetOptions) {
+    const { backend, offloads = true, mergeable = true } = options;
+    const most = Math.min(16, backend.maximumQueuePairs);
+    this.#maximumPairs = checkOption('queuePairs', options.queuePairs ?? 1, 1, most);
+    const queueSize = checkOption('queueSize', options.queueSize ?? 256, 4, 32768);
+    this.backend = backend;
+    this.#onError = options.onError;
+    this.#linkUp = options.linkUp ?? true;
+    this.#receiveLimiter = options.receiveLimiter;
+    this.#transmitLimiter = options.transmitLimiter;
+    const mac = options.mac === undefined ? randomMac() : parseMac(options.mac);
+    this.#filter = new ReceiveFilter(mac);
+    this.queueSizes = [
+      ...new Array<number>(2 * this.#maximumPairs).fill(queueSize),
+      Math.min(CONTROL_QUEUE_SIZE, queueSize),
+    ];
+    const mtu = options.mtu ?? backend.mtu;
+    const { speed } = options;
+    this.#writeConfig(mac, mtu, speed);
+    const bits = [
+      net.VIRTIO_NET_F_MAC,
+      net.VIRTIO_NET_F_STATUS,
+      net.VIRTIO_NET_F_CTRL_VQ,
+      net.VIRTIO_NET_F_CTRL_RX,
+      net.VIRTIO_NET_F_CTRL_RX_EXTRA,
+      net.VIRTIO_NET_F_CTRL_VLAN,
+      net.VIRTIO_NET_F_CTRL_MAC_ADDR,
+      net.VIRTIO_NET_F_GUEST_ANNOUNCE,
+    ];
+    if (mergeable) bits.push(net.VIRTIO_NET_F_MRG_RXBUF);
+    if (mtu !== undefined) bits.push(net.VIRTIO_NET_F_MTU);
+    if (speed !== undefined) bits.push(net.VIRTIO_NET_F_SPEED_DUPLEX);
+    if (this.#maximumPairs > 1) bits.push(net.VIRTIO_NET_F_MQ);
+    this.features = FeatureSet.of(...bits).union(offloads ? offered(backend.offloads) : FeatureSet.EMPTY);
+    this.#control = {
+      filter: this.#filter,
+      macChanged: () => this.#macChanged(),
+      setQueuePairs: (pairs) => this.#setQueuePairs(pairs),
+      setGuestOffloads: (low, high) => this.#setGuestOffloads(new FeatureSet(low, high)),
+      announceAcknowledged: () => this.#setStatus(net.VIRTIO_NET_S_ANNOUNCE, false),
+    };
+    if (options.receiveLimiter !== undefined) {
+      options.receiveLimiter.onReady = (): void => this.#forEachPair((pair) => this.#receive(pair));
+    }
+    if (options.transmitLimiter !== undefined) {
+      options.transmitLimiter.onReady = (): void => this.#forEachPair((pair) => this.#transmit(pair));
+    }
+    backend.attach(this);
+  }
+
+  /** The address that the guest has now, 6 bytes; a copy. */
+  get mac(): Uint8Array {
+    return this.#filter.mac.slice();
+  }
+
+  /** The owner set the link up, and the backend has a carrier. */
+  get linkUp(): boolean {
+    return this.#linkUp && this.#carrier;
+  }
+
+  /** Queue pairs that the driver uses. */
+  get activeQueuePairs(): number {
+    return this.#activePairs;
+  }
+
+  get configGeneration(): number {
+    return this.#generation;
+  }
+
+  get statistics(): VirtioNetStatistics {
+    const result = { ...this.#counters };
+    for (const { buffers, batch } of this.#pairs) {
+      result.receiveFiltered += buffers.filtered;
+      result.receiveTooLarge += buffers.tooLarge;
+      result.transmitDropped += batch.dropped;
+    }
+    return result;
+  }
+
+  /** Connects or disconnects the cable. While the link is down frames of the guest's are dropped. */
+  setLink(up: boolean): void {
+    if (up === this.#linkUp) return;
+    this.#linkUp = up;
+    this.#linkChanged();
+    this.backend.linkChanged?.(up);
+  }
+
+  /** Has the guest tell the network where it is (VIRTIO_NET_S_ANNOUNCE), for switches that learned otherwise. */
+  announce(): void {
+    if (this.#context?.features.has(net.VIRTIO_NET_F_GUEST_ANNOUNCE) === true) {
+      this.#setStatus(net.VIRTIO_NET_S_ANNOUNCE, true);
+    }
+  }
+
+  configRead(offset: number, length: 1 | 2 | 4): number {
+    return readConfigSpace(this.#config, offset, length);
+  }
+
+  activate(context: ActivateContext): void {
+    const restored = this.#restored;
+    this.#restored = undefined;
+    this.#context = context;
+    const { features, memory } = context;
+    const mergeable = features.has(net.VIRTIO_NET_F_MRG_RXBUF);
+    this.#pairs = Array.from({ length: this.#maximumPairs }, (_, index) => ({
+      index,
+      buffers: new ReceiveBuffers(memory, this.#filter, mergeable),
+      batch: new TransmitBatch(memory),
+    }));
+    if (restored === undefined) {
+      this.#guestOffloads = usable(features);
+      this.#activePairs = 1;
+      this.#filter.setMode(FILTER_VLAN, features.has(net.VIRTIO_NET_F_CTRL_VLAN));
+    } else {
+      const offloads = new FeatureSet(restored.guestOffloadsLow, restored.guestOffloadsHigh);
+      this.#guestOffloads = offloads.intersection(usable(features));
+      this.#activePairs = restored.queuePairs;
+    }
+    this.#configure();
+  }
+
+  notify(queueIndex: number): void {
+    const context = this.#context;
+    if (context === undefined || this.#paused) return;
+    const { features } = context;
+    // Without F_MQ the driver knows one pair only, and the control queue comes after that (§5.1.2).
+    const pairs = features.has(net.VIRTIO_NET_F_MQ) ? this.#maximumPairs : 1;
+    if (queueIndex === 2 * pairs) {
+      if (features.has(net.VIRTIO_NET_F_CTRL_VQ)) drainQueue(context, queueIndex, this.#command);
+      return;
+    }
+    const pair = queueIndex < 2 * pairs ? this.#pairs[queueIndex >> 1] : undefined;
+    if (pair === undefined) return;
+    if ((queueIndex & 1) === 0) this.#receive(pair);
+    else this.#transmit(pair);
+  }
+
+  reset(): void {
+    this.#keepCounters();
+    this.#context = undefined;
+    this.#pairs = [];
+    this.#activePairs = 1;
+    this.#guestOffloads = FeatureSet.EMPTY;
+    this.#filter.reset();
+    this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
+    this.#config[net.VIRTIO_NET_CONFIG_STATUS]! &= ~net.VIRTIO_NET_S_ANNOUNCE;
+    this.#receiveLimiter?.cancel();
+    this.#transmitLimiter?.cancel();
+    this.backend.configure(undefined);
+  }
+
+  queueReset(queueIndex: number): void {
+    const pair = this.#pairs[queueIndex >> 1];
+    if (pair === undefined) return;
+    if ((queueIndex & 1) === 0) pair.buffers.clear();
+    else pair.batch.clear();
+  }
+
+  /** Buffers and frames that were taken and not used go back to the driver's queues. */
+  pause(): void {
+    this.#paused = true;
+    for (const { index, buffers, batch } of this.#pairs) {
+      const receive = this.#context?.queues[2 * index];
+      for (let i = buffers.end - 1; i >= buffers.begin; i--) receive?.undoPop(buffers.chain(i));
+      buffers.clear();
+      const transmit = this.#context?.queues[2 * index + 1];
+      for (let i = batch.end - 1; i >= batch.begin; i--) transmit?.undoPop(batch.chain(i));
+      batch.clear();
+    }
+  }
+
+  resume(): void {
+    this.#paused = false;
+  }
+
+  save(): VirtioNetState {
+    return {
+      version: 1,
+      mac: this.#filter.initialMac.slice(),
+      filter: this.#filter.bytes.slice(),
+      linkUp: this.#linkUp,
+      queuePairs: this.#activePairs,
+      maximumQueuePairs: this.#maximumPairs,
+      guestOffloadsLow: this.#guestOffloads.low,
+      guestOffloadsHigh: this.#guestOffloads.high,
+      receiveLimiter: this.#receiveLimiter?.save() ?? null,
+      transmitLimiter: this.#transmitLimiter?.save() ?? null,
+    };
+  }
+
+  /** The saved device's address replaces this one's. A driver that is there is asked to announce itself. */
+  restore(state: unknown): void {
+    const reader = new StateReader('network device state', state);
+    reader.version(1);
+    const mac = reader.bytes('mac');
+    const filter = ReceiveFilter.read(reader, 'filter');
+    const linkUp = reader.boolean('linkUp');
+    const maximumQueuePairs = reader.integer('maximumQueuePairs', 1, 16);
+    const queuePairs = reader.integer('queuePairs', 1, maximumQueuePairs);
+    if (mac.length !== 6 || maximumQueuePairs !== this.#maximumPairs) {
+      throw new VirtioDeviceError(
+        'INVALID_STATE',
+        `the guest was saved with ${maximumQueuePairs} queue pairs, this device has ${this.#maximumPairs}`,
+      );
+    }
+    const restored: VirtioNetState = {
+      version: 1,
+      mac,
+      filter,
+      linkUp,
+      queuePairs,
+      maximumQueuePairs,
+      guestOffloadsLow: reader.uint32('guestOffloadsLow'),
+      guestOffloadsHigh: reader.uint32('guestOffloadsHigh'),
+      receiveLimiter: null,
+      transmitLimiter: null,
+    };
+    const receive = reader.unknown('receiveLimiter');
+    const transmit = reader.unknown('transmitLimiter');
+    if (receive !== null) this.#receiveLimiter?.restore(receive);
+    if (transmit !== null) this.#transmitLimiter?.restore(transmit);
+    this.#restored = restored;
+    this.#filter.restore(mac, filter);
+    this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
+    this.#linkUp = linkUp;
+    this.#writeStatus();
+  }
+
+  /** For the backend. */
+  readable(pair: number): void {
+    const entry = this.#pairs[pair];
+    if (entry !== undefined) this.#guarded(() => this.#receive(entry));
+  }
+
+  /** For the backend. */
+  writable(pair: number): void {
+    const entry = this.#pairs[pair];
+    if (entry !== undefined) this.#guarded(() => this.#transmit(entry));
+  }
+
+  /** For the backend. */
+  carrier(up: boolean): void {
+    if (up === this.#carrier) return;
+    this.#carrier = up;
+    this.#linkChanged();
+  }
+
+  /** For the backend. */
+  failed(cause: unknown): void {
+    this.carrier(false);
+    this.#onError?.(
+      new VirtioDeviceError('IO_ERROR', `${this.backend.description}: ${messageOf(cause)}`, { cause }),
+    );
+  }
+
+  #receive({ index, buffers }: QueuePair): void {
+    const context = this.#context;
+    const limiter = this.#receiveLimiter;
+    if (context === undefined || this.#paused || !this.linkUp || index >= this.#activePairs) return;
+    let frames = FRAMES_PER_TURN;
+    let bytes = BYTES_PER_TURN;
+    for (;;) {
+      const queue = context.queues[2 * index];
+      if (queue === undefined) break;
+      if (limiter?.admit() === false) break;
+      this.#lend(context, queue, buffers);
+      if (buffers.freeChains > 0) {
+        buffers.wanted = Math.min(frames, limiter === undefined ? FRAMES_PER_CALL : LIMITED_FRAMES_PER_CALL);
+        const { wanted } = buffers;
+        const more = this.backend.receive(index, buffers);
+        frames -= wanted - buffers.wanted;
+        bytes -= this.#finishReceive(queue, buffers);
+        if (!more) break;
+        if (frames <= 0 || bytes <= 0) {
+          context.renotify(2 * index);
+          break;
+        }
+        if (buffers.wanted === 0) continue;
+      }
+      // Buffers are missing. All chains of the queue may be out, and still too small for the next frame.
+      if (buffers.freeChains >= queue.size || !queue.enableNotifications()) break;
+    }
+    const queue = context.queues[2 * index];
+    if (queue?.needsInterrupt() === true) context.interrupt.queue(2 * index);
+  }
+
+  /** Takes all buffers that the driver made available. */
+  #lend(context: ActivateContext, queue: Queue, buffers: ReceiveBuffers): void {
+    queue.disableNotifications();
+    for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
+      if (chain.writableBytes < net.VIRTIO_NET_HDR_SIZE) {
+        context.interrupt.needsReset('a receive buffer smaller than a header (§5.1.6.3.1)');
+        return;
+      }
+      buffers.add(chain);
+    }
+  }
+
+  /** Gives the driver the frames that a backend delivered. @returns their bytes */
+  #finishReceive(queue: Queue, buffers: ReceiveBuffers): number {
+    let bytes = 0;
+    let frames = 0;
+    queue.deferUsed();
+    const end = buffers.free;
+    for (let i = buffers.begin; i < end; i++) {
+      queue.addUsed(buffers.chain(i), buffers.written(i));
+      const length = buffers.frameLength(i);
+      if (length === 0) continue;
+      frames++;
+      bytes += length;
+    }
+    queue.publishUsed();
+    buffers.passTo(end);
+    this.#counters.receivedFrames += frames;
+    this.#counters.receivedBytes += bytes;
+    if (frames > 0) this.#receiveLimiter?.charge(bytes, frames);
+    return bytes;
+  }
+
+  #transmit({ index, batch }: QueuePair): void {
+    const context = this.#context;
+    const queue = context?.queues[2 * index + 1];
+    if (context === undefined || queue === undefined || this.#paused) return;
+    let frames = FRAMES_PER_TURN;
+    let bytes = BYTES_PER_TURN;
+    do {
+      queue.disableNotifications();
+      let done = false;
+      while (!done) {
+        if (batch.remaining === 0) {
+          batch.clear();
+          const taken = this.#collect(queue, batch, Math.min(frames, FRAMES_PER_CALL));
+          done = taken < 0;
+          if (batch.remaining === 0) break;
+          bytes -= Math.abs(taken);
+        }
+        frames -= this.#send(index, queue, batch);
+        // The backend says when it goes on, and the limiter's timer if it was that.
+        if (batch.remaining > 0) done = true;
+        else if (frames <= 0 || bytes <= 0) {
+          context.renotify(2 * index + 1);
+          done = true;
+        }
+      }
+      if (done) break;
+    } while (queue.enableNotifications());
+    if (queue.needsInterrupt()) context.interrupt.queue(2 * index + 1);
+  }
+
+  /** @returns bytes of the frames taken; negative, at most -1, when a limiter stopped it */
+  #collect(queue: Queue, batch: TransmitBatch, limit: number): number {
+    let bytes = 0;
+    for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
+      const length = chain.readableBytes - net.VIRTIO_NET_HDR_SIZE;
+      if (
+        length < net.ETH_HLEN ||
+        length > net.NET_MAX_FRAME ||
+        chain.readableCount > MAX_PIECES ||
+        !this.linkUp
+      ) {
+        this.#counters.transmitDropped++;
+        queue.addUsed(chain, 0);
+        if (--limit <= 0) break;
+        continue;
+      }
+      if (this.#transmitLimiter?.consume(length) === false) {
+        queue.undoPop(chain);
+        return -Math.max(bytes, 1);
+      }
+      batch.add(chain);
+      bytes += length;
+      if (--limit <= 0) break;
+    }
+    return bytes;
+  }
+
+  /** @returns frames that were sent or dropped */
+  #send(index: number, queue: Queue, batch: TransmitBatch): number {
+    const { begin, dropped } = batch;
+    this.backend.transmit(index, batch);
+    const end = batch.begin;
+    queue.deferUsed();
+    for (let i = begin; i < end; i++) {
+      const chain = batch.chain(i);
+      this.#counters.transmittedBytes += chain.readableBytes - net.VIRTIO_NET_HDR_SIZE;
+      queue.addUsed(chain, 0);
+    }
+    queue.publishUsed();
+    this.#counters.transmittedFrames += end - begin - (batch.dropped - dropped);
+    return end - begin;
+  }
+
+  readonly #command = (chain: DescriptorChain): number => {
+    this.#counters.controlCommands++;
+    const { writer } = chain;
+    if (writer.size === 0) throw new Error('a control command without room for its answer (§5.1.6.5)');
+    const context = this.#context;
+    const ok = context !== undefined && runControl(chain, context.features, this.#control);
+    if (!ok) this.#counters.controlErrors++;
+    writer.writeUint8(ok ? net.VIRTIO_NET_OK : net.VIRTIO_NET_ERR);
+    return 1;
+  };
+
+  #setQueuePairs(pairs: number): boolean {
+    if (pairs < 1 || pairs > this.#maximumPairs) return false;
+    const added = pairs > this.#activePairs;
+    this.#activePairs = pairs;
+    this.#configure();
+    if (added) this.#forEachPair(({ index }) => this.#context?.renotify(2 * index));
+    return true;
+  }
+
+  #setGuestOffloads(offloads: FeatureSet): boolean {
+    const features = this.#context?.features ?? FeatureSet.EMPTY;
+    if (!offloads.isSubsetOf(features.intersection(GUEST_OFFLOADS))) return false;
+    this.#guestOffloads = usable(offloads);
+    this.#configure();
+    return true;
+  }
+
+  #configure(): void {
+    const dataValid = this.#guestOffloads.has(net.VIRTIO_NET_F_GUEST_CSUM);
+    for (const { buffers } of this.#pairs) buffers.dataValid = dataValid;
+    this.backend.configure({ guestOffloads: this.#guestOffloads, queuePairs: this.#activePairs });
+  }
+
+  #macChanged(): void {
+    this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
+    this.#generation++;
+  }
+
+  #linkChanged(): void {
+    this.#writeStatus();
+    this.#configChanged();
+    if (this.linkUp) this.#forEachPair(({ index }) => this.#context?.renotify(2 * index));
+  }
+
+  #writeStatus(): void {
+    const at = net.VIRTIO_NET_CONFIG_STATUS;
+    const rest = this.#config[at]! & ~net.VIRTIO_NET_S_LINK_UP;
+    this.#config[at] = rest | (this.linkUp ? net.VIRTIO_NET_S_LINK_UP : 0);
+    this.#generation++;
+  }
+
+  #setStatus(bit: number, on: boolean): void {
+    const at = net.VIRTIO_NET_CONFIG_STATUS;
+    const before = this.#config[at]!;
+    const after = on ? before | bit : before & ~bit;
+    if (after === before) return;
+    this.#config[at] = after;
+    this.#generation++;
+    if (on) this.#configChanged();
+  }
+
+  #configChanged(): void {
+    if (this.#context?.features.has(net.VIRTIO_NET_F_STATUS) === true) this.#context.interrupt.config();
+  }
+
+  #writeConfig(mac: Uint8Array, mtu: number | undefined, speed: number | undefined): void {
+    const view = new DataView(this.#config.buffer);
+    this.#config.set(mac, net.VIRTIO_NET_CONFIG_MAC);
+    view.setUint16(net.VIRTIO_NET_CONFIG_MAX_VIRTQUEUE_PAIRS, this.#maximumPairs, true);
+    if (mtu !== undefined) {
+      view.setUint16(net.VIRTIO_NET_CONFIG_MTU, checkOption('mtu', mtu, 68, 65535), true);
+    }
+    const mbits = speed === undefined ? UNKNOWN_SPEED : checkOption('speed', speed, 0, 0x7fff_ffff);
+    view.setUint32(net.VIRTIO_NET_CONFIG_SPEED, mbits, true);
+    this.#config[net.VIRTIO_NET_CONFIG_DUPLEX] = speed === undefined ? UNKNOWN_DUPLEX : DUPLEX_FULL;
+    this.#writeStatus();
+  }
+
+  #forEachPair(action: (pair: QueuePair) => void): void {
+    for (const pair of this.#pairs) this.#guarded(() => action(pair));
+  }
+
+  /** For calls that are not the transport's: what is thrown must not reach the event loop. */
+  #guarded(action: () => void): void {
+    try {
+      action();
+    } catch (cause) {
+      this.#context?.interrupt.needsReset(messageOf(cause), cause);
+    }
+  }
+
+  #keepCounters(): void {
+    const { receiveFiltered, receiveTooLarge, transmitDropped } = this.statistics;
+    Object.assign(this.#counters, { receiveFiltered, receiveTooLarge, transmitDropped });
+  }
+}
+
+/** What the driver is offered of a backend's offloads. */
+function offered(backend: FeatureSet): FeatureSet {
+  const guest = usable(backend);
+  const all = backend.intersection(HOST_OFFLOADS).union(guest);
+  const always = FeatureSet.of(net.VIRTIO_NET_F_CSUM);
+  const control = FeatureSet.of(net.VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+  return all.union(always).union(guest.equals(FeatureSet.EMPTY) ? FeatureSet.EMPTY : control);
+}
+
+/** GUEST_… features; without GUEST_CSUM none of them means anything (§5.1.3.1). */
+function usable(features: FeatureSet): FeatureSet {
+  const guest = features.intersection(GUEST_OFFLOADS);
+  return guest.has(net.VIRTIO_NET_F_GUEST_CSUM) ? guest : FeatureSet.EMPTY;
+}
