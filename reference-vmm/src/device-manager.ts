@@ -1,10 +1,6 @@
 import {
   type ConsolePort,
-  FeatureSet,
-  VIRTIO_F_EVENT_IDX,
-  VIRTIO_F_INDIRECT_DESC,
-  VIRTIO_F_RING_PACKED,
-  VIRTIO_F_RING_RESET,
+  PACKED_RING_FEATURES,
   VirtioConsole,
   type VirtioDevice,
   type VirtioTransport,
@@ -155,7 +151,7 @@ export class DeviceManager implements AsyncDisposable {
   #attach(name: string, device: VirtioDevice): void {
     const transport = this.#machine.attach(device, {
       name,
-      ...(this.#ring === 'packed' ? { ringFeatures: packedRings(device) } : {}),
+      ...(this.#ring === 'packed' ? { ringFeatures: PACKED_RING_FEATURES } : {}),
       onError: (error) => this.#debug(error.message),
     });
     this.#attached.push({ name, device, transport });
@@ -205,12 +201,6 @@ export class DeviceManager implements AsyncDisposable {
     port.write(bytes);
     await port.drained();
   }
-}
-
-/** What the transport offers by itself, and packed rings. */
-function packedRings(device: VirtioDevice): FeatureSet {
-  const common = [VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_PACKED];
-  return FeatureSet.of(...common, ...(device.queueReset === undefined ? [] : [VIRTIO_F_RING_RESET]));
 }
 
 function nextTurn(): Promise<void> {
