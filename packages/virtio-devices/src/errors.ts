@@ -29,7 +29,23 @@ export type VirtioDeviceErrorCode =
   /** The native addon is needed and is not there; `cause` says why. */
   | 'NO_ADDON'
   /** The host failed to read, write or flush; `cause` has its error. */
-  | 'IO_ERROR';
+  | 'IO_ERROR'
+  /** Nobody in the guest listens on that vsock port. */
+  | 'CONNECTION_REFUSED'
+  /** The guest, its driver or a breach of the protocol ended a vsock connection. */
+  | 'CONNECTION_RESET'
+  /** The guest did not answer in time. */
+  | 'TIMED_OUT'
+  /** The vsock connection takes no more data. */
+  | 'CONNECTION_CLOSED'
+  /** A vsock port is listened on already. */
+  | 'ADDRESS_IN_USE'
+  /** There are as many vsock connections as may be. */
+  | 'TOO_MANY_CONNECTIONS'
+  /** A message does not fit into the guest's buffer. */
+  | 'MESSAGE_TOO_LARGE'
+  /** An AbortSignal ended the operation; `cause` is its reason. */
+  | 'ABORTED';
 
 /** An operation on a virtio device, transport or backend that could not be carried out. */
 export class VirtioDeviceError extends Error {

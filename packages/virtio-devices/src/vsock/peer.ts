@@ -1,0 +1,601 @@
+import type { ChainReader, ChainWriter } from '@vmm/virtio-queue';
+import { VirtioDeviceError } from '../errors.ts';
+import type { SetTimer } from '../rate-limiter.ts';
+import type { VsockConnection, VsockConnectionStatistics, VsockState, VsockType } from './connection.ts';
+import {
+  VIRTIO_VSOCK_HEADER_SIZE,
+  VIRTIO_VSOCK_OP_CREDIT_REQUEST,
+  VIRTIO_VSOCK_OP_CREDIT_UPDATE,
+  VIRTIO_VSOCK_OP_REQUEST,
+  VIRTIO_VSOCK_OP_RESPONSE,
+  VIRTIO_VSOCK_OP_RST,
+  VIRTIO_VSOCK_OP_RW,
+  VIRTIO_VSOCK_OP_SHUTDOWN,
+  VIRTIO_VSOCK_SEQ_EOM,
+  VIRTIO_VSOCK_SEQ_EOR,
+  VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE,
+  VIRTIO_VSOCK_SHUTDOWN_F_SEND,
+  VIRTIO_VSOCK_TYPE_SEQPACKET,
+  VIRTIO_VSOCK_TYPE_STREAM,
+} from './constants.ts';
+import { Deferred } from './deferred.ts';
+import type { VsockHeader } from './header.ts';
+import { InputQueue, MessageSizes } from './input-queue.ts';
+import { OutputQueue } from './output-queue.ts';
+
+const BOTH = VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE | VIRTIO_VSOCK_SHUTDOWN_F_SEND;
+
+/** Nothing is to be sent; VIRTIO_VSOCK_OP_INVALID. */
+const NONE = 0;
+
+/** Most bytes of data in one packet, as Linux has it. */
+const MAX_PACKET = 64 * 1024;
+
+/** What a connection asks of its device. */
+export interface PeerHost {
+  readonly bufferSize: number;
+  readonly outputLimit: number;
+  readonly closeTimeout: number;
+  readonly setTimer: SetTimer;
+  /** There may be a packet to send. */
+  ready(peer: Peer): void;
+  /** There are callbacks to make. */
+  tell(peer: Peer): void;
+  /** The connection takes up its ports no more. */
+  gone(peer: Peer): void;
+}
+
+/**
+ * A connection with what its device keeps about it (VIRTIO 1.3 §5.10.6). What the guest has to be told is state and no
+ * list of packets, so that a guest that takes nothing makes nothing grow.
+ */
+export class Peer implements VsockConnection {
+  readonly type: VsockType;
+  readonly localPort: number;
+  readonly peerPort: number;
+  onReadable: (() => void) | undefined;
+  onDrained: (() => void) | undefined;
+  onClosed: ((error: VirtioDeviceError | undefined) => void) | undefined;
+  readonly initiator: 'host' | 'guest';
+  /**
+   * Called once from {@link deliver}: with a connection of the guest's as soon as it is asked for, with one of the host's
+   * when it is open or has failed.
+   */
+  onOpen: (() => void) | undefined;
+  /** The device has it in its list of connections with something to send. */
+  queued = false;
+  /** The device has it in its list of connections with something to tell. */
+  telling = false;
+  endOfRecord = false;
+
+  readonly #host: PeerHost;
+  readonly #input = new InputQueue();
+  readonly #messages = new MessageSizes();
+  readonly #output = new OutputQueue();
+  readonly #closed = new Deferred<VirtioDeviceError | undefined>();
+  #drained: Deferred<void> | undefined;
+  #wakeReader: (() => void) | undefined;
+  #state: VsockState = 'connecting';
+  #error: VirtioDeviceError | undefined;
+  #cancelTimer: (() => void) | undefined;
+
+  /** Bytes received for the message that is not complete. */
+  #partial = 0;
+  /** Counters of §5.10.6.3, modulo 2^32: received, read, and read as the guest knows it. */
+  #received = 0;
+  #forwarded = 0;
+  #forwardedTold = 0;
+  /** The same for the other direction. */
+  #sent = 0;
+  #peerAllocation = 0;
+  #peerForwarded = 0;
+  #creditAsked = false;
+
+  #due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
+  /** Flags of SHUTDOWN that this side meant, told the guest, and got. */
+  #ending = 0;
+  #peerEnded = 0;
+
+  #tellReadable = false;
+  #tellDrained = false;
+  #tellClosed = false;
+  #bytesFromGuest = 0;
+  #bytesToGuest = 0;
+
+  constructor(
+    initiator: 'host' | 'guest',
+    type: VsockType,
+    localPort: number,
+    peerPort: number,
+    host: PeerHost,
+  ) {
+    this.initiator = initiator;
+    this.type = type;
+    this.localPort = localPort;
+    this.peerPort = peerPort;
+    this.#host = host;
+  }
+
+  get state(): VsockState {
+    return this.#state;
+  }
+
+  get error(): VirtioDeviceError | undefined {
+    return this.#error;
+  }
+
+  get closed(): Promise<VirtioDeviceError | undefined> {
+    return this.#closed.promise;
+  }
+
+  get inputBytes(): number {
+    return this.#input.size;
+  }
+
+  get outputBytes(): number {
+    return this.#output.size;
+  }
+
+  get statistics(): VsockConnectionStatistics {
+    return { bytesFromGuest: this.#bytesFromGuest, bytesToGuest: this.#bytesToGuest };
+  }
+
+  get readEnded(): boolean {
+    if (this.#readable) return false;
+    if (this.#state === 'closed' || (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) return true;
+    return (this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_SEND) !== 0;
+  }
+
+  get writable(): boolean {
+    if (this.#state !== 'open' && this.#state !== 'connecting') return false;
+    if ((this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) return false;
+    return (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_SEND) === 0;
+  }
+
+  get #readable(): boolean {
+    return this.type === 'stream' ? this.#input.size > 0 : this.#messages.length > 0;
+  }
+
+  read(): Uint8Array | undefined {
+    if (!this.#readable) return undefined;
+    let bytes: Uint8Array;
+    if (this.type === 'stream') {
+      bytes = this.#input.take(Infinity);
+    } else {
+      const { size, endOfRecord } = this.#messages.shift()!;
+      this.endOfRecord = endOfRecord;
+      bytes = this.#input.takeAll(size);
+    }
+    this.#forwarded = (this.#forwarded + bytes.length) >>> 0;
+    this.#tellCredit();
+    this.#finishIfDone();
+    return bytes;
+  }
+
+  write(bytes: Uint8Array, options: { readonly endOfRecord?: boolean } = {}): boolean {
+    if (!this.writable) {
+      throw new VirtioDeviceError(
+        'CONNECTION_CLOSED',
+        `vsock connection to port ${this.peerPort} takes no data`,
+      );
+    }
+    if (this.type === 'seqpacket' && this.#state === 'open' && bytes.length > this.#peerAllocation) {
+      throw this.#tooLarge(bytes.length);
+    }
+    if (bytes.length > 0 || this.type === 'seqpacket') {
+      this.#output.push(bytes, options.endOfRecord ?? false);
+      this.#host.ready(this);
+    }
+    return this.#hasRoom();
+  }
+
+  drained(): Promise<void> {
+    if (this.#hasRoom()) return Promise.resolve();
+    this.#drained ??= new Deferred<void>();
+    return this.#drained.promise;
+  }
+
+  #hasRoom(): boolean {
+    return this.#state === 'closed' || this.#output.size < this.#host.outputLimit;
+  }
+
+  end(): void {
+    if (this.#state === 'closed' || this.#state === 'closing') return;
+    this.#shutDown(VIRTIO_VSOCK_SHUTDOWN_F_SEND);
+    this.#finishIfDone();
+  }
+
+  close(): void {
+    if (this.#state === 'closed' || this.#state === 'closing') return;
+    if (this.#state === 'connecting') {
+      this.destroy();
+      return;
+    }
+    this.#state = 'closing';
+    this.#dropInput();
+    this.#shutDown(BOTH);
+    this.#armCloseTimer();
+  }
+
+  destroy(): void {
+    this.fail(undefined);
+  }
+
+  [Symbol.dispose](): void {
+    this.destroy();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    for (;;) {
+      const bytes = this.read();
+      if (bytes !== undefined) yield bytes;
+      else if (this.readEnded) break;
+      else {
+        await new Promise<void>((resolve) => {
+          this.#wakeReader = resolve;
+        });
+      }
+    }
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** For the device: asks the guest for a connection. */
+  request(): void {
+    this.#due.request = true;
+    this.#host.ready(this);
+  }
+
+  /** For the device: the guest has not been asked yet. */
+  get requested(): boolean {
+    return this.#due.request;
+  }
+
+  /** For the device: the listener takes the connection. */
+  accept(): void {
+    if (this.#state !== 'connecting') return;
+    this.#state = 'open';
+    this.#due.response = true;
+    this.setTimeout(0, undefined);
+    this.#host.ready(this);
+  }
+
+  /** For the device: one timer at a time; 0 ms is none. */
+  setTimeout(milliseconds: number, expired: (() => void) | undefined): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = expired === undefined ? undefined : this.#host.setTimer(expired, milliseconds);
+  }
+
+  /** Ends with a reset of the guest's end; an error if something was lost that should not be. */
+  fail(error: VirtioDeviceError | undefined): void {
+    if (this.#state === 'closed') return;
+    // A request that the guest has not seen needs no reset.
+    const known = this.#state !== 'connecting' || !this.#due.request;
+    this.#dropInput();
+    this.#toClosed(error);
+    if (known) {
+      this.#due.reset = true;
+      this.#host.ready(this);
+    } else {
+      this.#host.gone(this);
+    }
+  }
+
+  /** For the device: the guest's driver is gone. */
+  abandon(error: VirtioDeviceError): void {
+    this.#due.reset = false;
+    if (this.#state === 'closed') {
+      this.#host.gone(this);
+      return;
+    }
+    this.#toClosed(this.#state === 'closing' ? undefined : error);
+    this.#host.gone(this);
+  }
+
+  /** For the device: the guest reset its end. */
+  onReset(): void {
+    if (this.#state === 'connecting') {
+      this.#toClosed(
+        new VirtioDeviceError('CONNECTION_REFUSED', `nobody listens on port ${this.peerPort} of the guest`),
+      );
+    } else if (this.#state !== 'closed') {
+      // With both directions ended this is the confirmation (§5.10.6.5).
+      this.#toClosed(this.#state === 'closing' ? undefined : this.#resetByGuest());
+    }
+    this.#due.reset = false;
+    this.#host.gone(this);
+  }
+
+  /** For the device: what any packet of the guest says of its buffer. */
+  takeCredit(header: VsockHeader): void {
+    this.#peerAllocation = header.bufferAllocation;
+    this.#peerForwarded = header.forwardCount;
+  }
+
+  /**
+   * For the device: any other packet for this connection; the header's addresses and type are right.
+   *
+   * @param reader at the first of `header.length` bytes of data
+   */
+  onPacket(header: VsockHeader, reader: ChainReader): void {
+    if (this.#state === 'closed') return;
+    this.takeCredit(header);
+    switch (header.operation) {
+      case VIRTIO_VSOCK_OP_RESPONSE:
+        this.#onResponse();
+        break;
+      case VIRTIO_VSOCK_OP_RW:
+        this.#onData(header, reader);
+        break;
+      case VIRTIO_VSOCK_OP_SHUTDOWN:
+        this.#onShutdown(header.flags & BOTH);
+        break;
+      case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
+        break;
+      case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+        this.#due.credit = true;
+        break;
+      default:
+        this.breach(`operation ${header.operation}`);
+    }
+    if (this.#credit > 0) this.#creditAsked = false;
+    this.#host.ready(this);
+  }
+
+  /** For the device: the operation of the next packet; 0 when there is nothing to send. */
+  nextOperation(): number {
+    const due = this.#due;
+    if (due.reset) return VIRTIO_VSOCK_OP_RST;
+    if (this.#state === 'closed') return NONE;
+    if (due.request) return VIRTIO_VSOCK_OP_REQUEST;
+    if (due.response) return VIRTIO_VSOCK_OP_RESPONSE;
+    if (this.#state === 'connecting') return NONE;
+    if (!this.#output.empty && (this.#credit > 0 || this.#output.headSize === 0)) return VIRTIO_VSOCK_OP_RW;
+    if (this.#output.empty && due.shutdown !== 0) return VIRTIO_VSOCK_OP_SHUTDOWN;
+    if (due.credit) return VIRTIO_VSOCK_OP_CREDIT_UPDATE;
+    if (!this.#output.empty && !this.#creditAsked) return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
+    return NONE;
+  }
+
+  /**
+   * For the device: fills in what {@link nextOperation} said, all but the addresses, and the data.
+   *
+   * @param writer with room for the header and a byte of data
+   * @returns bytes of data
+   */
+  send(operation: number, header: VsockHeader, writer: ChainWriter): number {
+    let flags = 0;
+    let length = 0;
+    const due = this.#due;
+    switch (operation) {
+      case VIRTIO_VSOCK_OP_RST:
+        due.reset = false;
+        break;
+      case VIRTIO_VSOCK_OP_REQUEST:
+        due.request = false;
+        break;
+      case VIRTIO_VSOCK_OP_RESPONSE:
+        due.response = false;
+        break;
+      case VIRTIO_VSOCK_OP_SHUTDOWN:
+        flags = due.shutdown;
+        due.shutdown = 0;
+        break;
+      case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+        this.#creditAsked = true;
+        break;
+      case VIRTIO_VSOCK_OP_RW: {
+        const room = Math.min(writer.remaining - VIRTIO_VSOCK_HEADER_SIZE, MAX_PACKET, this.#credit);
+        if (this.type === 'stream') {
+          length = Math.min(room, this.#output.size);
+        } else {
+          const { headSize, headEndsRecord } = this.#output;
+          length = Math.min(room, headSize);
+          if (length === headSize) flags = VIRTIO_VSOCK_SEQ_EOM | (headEndsRecord ? VIRTIO_VSOCK_SEQ_EOR : 0);
+        }
+        break;
+      }
+    }
+    header.setPacket(
+      this.type === 'stream' ? VIRTIO_VSOCK_TYPE_STREAM : VIRTIO_VSOCK_TYPE_SEQPACKET,
+      operation,
+      flags,
+      length,
+    );
+    header.setCredit(this.#host.bufferSize, this.#forwarded);
+    this.#forwardedTold = this.#forwarded;
+    due.credit = false;
+    writer.write(header.bytes);
+    if (operation === VIRTIO_VSOCK_OP_RW) this.#sendData(writer, length);
+    if (operation === VIRTIO_VSOCK_OP_RST) this.#host.gone(this);
+    return length;
+  }
+
+  /** For the device: makes the callbacks that are due. */
+  deliver(): void {
+    const { onOpen } = this;
+    if (onOpen !== undefined && (this.initiator === 'guest' || this.#state !== 'connecting')) {
+      this.onOpen = undefined;
+      onOpen();
+    }
+    if (this.#tellReadable || this.#tellClosed) {
+      this.#tellReadable = false;
+      this.#wakeReader?.();
+      this.#wakeReader = undefined;
+      this.onReadable?.();
+    }
+    if (this.#tellDrained) {
+      this.#tellDrained = false;
+      this.#drained?.resolve();
+      this.#drained = undefined;
+      if (this.#state !== 'closed') this.onDrained?.();
+    }
+    if (!this.#tellClosed) return;
+    this.#tellClosed = false;
+    this.#closed.resolve(this.#error);
+    this.onClosed?.(this.#error);
+  }
+
+  /** Bytes that the guest has room for; 0 as well when it claims to have read what was never sent. */
+  get #credit(): number {
+    const used = (this.#sent - this.#peerForwarded) >>> 0;
+    return Math.max(0, this.#peerAllocation - used);
+  }
+
+  #sendData(writer: ChainWriter, length: number): void {
+    const full = !this.#hasRoom();
+    if (length > 0) this.#output.moveTo(writer, length);
+    else this.#output.shift();
+    this.#sent = (this.#sent + length) >>> 0;
+    this.#bytesToGuest += length;
+    if (this.#state === 'closing') this.#armCloseTimer();
+    if (full && this.#hasRoom()) this.#outputChanged();
+  }
+
+  #onResponse(): void {
+    if (this.#state !== 'connecting' || this.initiator !== 'host' || this.#due.request) {
+      this.breach('RESPONSE to no request');
+      return;
+    }
+    this.#state = 'open';
+    this.setTimeout(0, undefined);
+    this.#host.tell(this);
+    const { largest } = this.#output;
+    if (this.type === 'seqpacket' && largest > this.#peerAllocation) this.fail(this.#tooLarge(largest));
+  }
+
+  #onData(header: VsockHeader, reader: ChainReader): void {
+    const { length } = header;
+    if (this.#state === 'connecting' || (this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_SEND) !== 0) {
+      this.breach('data where there can be none');
+      return;
+    }
+    const used = (this.#received - this.#forwarded) >>> 0;
+    if (used + length > this.#host.bufferSize) {
+      this.breach(`${length} bytes with credit for ${this.#host.bufferSize - used} (§5.10.6.3)`);
+      return;
+    }
+    this.#received = (this.#received + length) >>> 0;
+    this.#bytesFromGuest += length;
+    if ((this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
+      // On its way when the guest was told that nobody reads any more.
+      this.#forwarded = this.#received;
+      this.#tellCredit();
+      return;
+    }
+    this.#input.append(reader, length);
+    if (this.type === 'seqpacket') {
+      this.#partial += length;
+      if ((header.flags & VIRTIO_VSOCK_SEQ_EOM) === 0) return;
+      if (this.#messages.length >= this.#host.bufferSize) {
+        this.breach('more empty messages than can be kept');
+        return;
+      }
+      this.#messages.push(this.#partial, (header.flags & VIRTIO_VSOCK_SEQ_EOR) !== 0);
+      this.#partial = 0;
+    }
+    this.#inputChanged();
+  }
+
+  #onShutdown(flags: number): void {
+    if (this.#state === 'connecting') {
+      this.breach('SHUTDOWN before the connection');
+      return;
+    }
+    this.#peerEnded |= flags;
+    if ((flags & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
+      const lost = this.#output.size > 0 && this.#state === 'open';
+      this.#output.clear();
+      this.#outputChanged();
+      if (this.#peerEnded === BOTH) {
+        // §5.10.6.5: the reset confirms a clean end; what was received can still be read.
+        this.#toClosed(lost ? this.#resetByGuest() : undefined);
+        this.#due.reset = true;
+      }
+    } else if (this.#peerEnded === BOTH) {
+      this.#toClosed(undefined);
+      this.#due.reset = true;
+    }
+    this.#inputChanged();
+    this.#finishIfDone();
+  }
+
+  /** Both sides said that they send no more, and everything was read: ends the connection. */
+  #finishIfDone(): void {
+    if (this.#state !== 'open' || !this.readEnded) return;
+    if ((this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_SEND) === 0) return;
+    this.#state = 'closing';
+    this.#shutDown(BOTH);
+    this.#armCloseTimer();
+  }
+
+  /** Rarely enough to cost little, and early enough that the guest never waits for an update that does not come. */
+  #tellCredit(): void {
+    if (((this.#forwarded - this.#forwardedTold) >>> 0) * 4 < this.#host.bufferSize) return;
+    this.#due.credit = true;
+    this.#host.ready(this);
+  }
+
+  #shutDown(flags: number): void {
+    const added = flags & ~this.#ending;
+    if (added === 0) return;
+    this.#ending |= flags;
+    this.#due.shutdown = this.#ending;
+    this.#host.ready(this);
+  }
+
+  #armCloseTimer(): void {
+    this.setTimeout(this.#host.closeTimeout, () => this.fail(undefined));
+  }
+
+  /** For the device: the guest broke the rules of this connection. */
+  breach(what: string): void {
+    this.fail(
+      new VirtioDeviceError(
+        'CONNECTION_RESET',
+        `vsock connection to port ${this.peerPort}: the guest sent ${what}`,
+      ),
+    );
+  }
+
+  #tooLarge(size: number): VirtioDeviceError {
+    return new VirtioDeviceError(
+      'MESSAGE_TOO_LARGE',
+      `a message of ${size} bytes, and the guest's buffer has ${this.#peerAllocation}`,
+    );
+  }
+
+  #resetByGuest(): VirtioDeviceError {
+    return new VirtioDeviceError(
+      'CONNECTION_RESET',
+      `the guest reset the vsock connection to port ${this.peerPort}`,
+    );
+  }
+
+  #toClosed(error: VirtioDeviceError | undefined): void {
+    this.#state = 'closed';
+    this.#error = error;
+    this.#due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
+    this.setTimeout(0, undefined);
+    this.#output.clear();
+    this.#tellDrained = true;
+    this.#tellClosed = true;
+    this.#host.tell(this);
+  }
+
+  #dropInput(): void {
+    this.#input.clear();
+    this.#messages.clear();
+    this.#partial = 0;
+    this.#forwarded = this.#received;
+  }
+
+  #inputChanged(): void {
+    this.#tellReadable = true;
+    this.#host.tell(this);
+  }
+
+  #outputChanged(): void {
+    this.#tellDrained = true;
+    this.#host.tell(this);
+  }
+}
