@@ -2,6 +2,8 @@
 #include "errors.cc"
 #include "environment.cc"
 #include "memory_map.cc"
+#include "io_threads.cc"
+#include "uring.cc"
 #include "block.cc"
 #include "tap.cc"
 #include "fs.cc"

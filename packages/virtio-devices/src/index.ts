@@ -33,13 +33,10 @@ export { PACKED_RING_FEATURES, RING_FEATURES, SPLIT_RING_FEATURES } from './ring
 
 export * from './block/constants.ts';
 export type { BlockBackend } from './block/backend.ts';
-export { BlockBatch } from './block/batch.ts';
-export {
-  VirtioBlock,
-  type VirtioBlockOptions,
-  type VirtioBlockState,
-  type VirtioBlockStatistics,
-} from './block/block.ts';
+export { BlockBatch, type TransferDone } from './block/batch.ts';
+export type { BlockTopology } from './block/config.ts';
+export type { VirtioBlockStatistics } from './block/executor.ts';
+export { VirtioBlock, type VirtioBlockOptions, type VirtioBlockState } from './block/block.ts';
 export { MemoryBlockBackend, type MemoryBlockBackendOptions } from './block/memory-backend.ts';
 
 export * from './console/constants.ts';

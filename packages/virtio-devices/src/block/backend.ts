@@ -21,7 +21,8 @@ export interface BlockBackend {
    * again when the answer settles.
    *
    * A backend that answers later must look at `batch.cancelled` before it touches guest memory after each
-   * wait: the driver has taken the memory back then.
+   * wait: the driver has taken the memory back then. It may answer single transfers early by
+   * `batch.complete()`.
    */
   submit(batch: BlockBatch): void | Promise<void>;
 

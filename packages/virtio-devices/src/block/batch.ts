@@ -1,7 +1,16 @@
+import type { GuestMemory } from '@vmm/vm-memory';
 import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
 
 const INITIAL_TRANSFERS = 16;
 const INITIAL_SEGMENTS = 64;
+/** Numbers of one transfer in {@link BlockBatch.transfers}. */
+const TRANSFER_WORDS = 4;
+const POSITION = 1;
+const FIRST = 2;
+const END = 3;
+
+/** Answers a transfer before its batch is done. */
+export type TransferDone = (batch: BlockBatch, transfer: number) => void;
 
 /**
  * Transfers between a block backend and guest memory. Transfers and segments are counted from 0; a transfer
@@ -9,42 +18,65 @@ const INITIAL_SEGMENTS = 64;
  * Reused: nothing of it may be kept.
  */
 export class BlockBatch {
-  /** The memory of the transfers is no longer the device's: touch it no more. */
-  cancelled = false;
   /** Bytes of all transfers. */
   bytes = 0;
   /** Whether a transfer writes to the backend. */
   hasWrites = false;
+  /** Called by {@link complete}; set by whoever submits the batch. */
+  onComplete: TransferDone | undefined;
+  /** Called by {@link cancel}; set by the backend that the batch was submitted to, for as long as it works. */
+  onCancel: (() => void) | undefined;
 
+  #cancelled = false;
   #count = 0;
-  #writes = new Uint8Array(INITIAL_TRANSFERS);
-  #positions = new Float64Array(INITIAL_TRANSFERS);
+  #transfers = new Float64Array(INITIAL_TRANSFERS * TRANSFER_WORDS);
   #lengths = new Float64Array(INITIAL_TRANSFERS);
-  /** Entry `i + 1` is the end of transfer `i`. */
-  #segmentEnds = new Uint32Array(INITIAL_TRANSFERS + 1);
+  #completed = new Uint8Array(INITIAL_TRANSFERS);
   readonly #errors: unknown[] = [];
   readonly #chains: DescriptorChain[] = [];
+  #memory: GuestMemory | undefined;
   #queue: Queue | undefined;
   #queueIndex = 0;
 
+  #segmentCount = 0;
   readonly #segmentBytes: Uint8Array[] = [];
   #segmentOffsets = new Float64Array(INITIAL_SEGMENTS);
-  #segmentSizes = new Float64Array(INITIAL_SEGMENTS);
-  #segmentAddresses = new Float64Array(INITIAL_SEGMENTS);
+  /** Guest address and length of each segment. */
+  #iovecs = new Float64Array(INITIAL_SEGMENTS * 2);
+
+  /** The memory of the transfers is no longer the device's: touch it no more. */
+  get cancelled(): boolean {
+    return this.#cancelled;
+  }
 
   /** Number of transfers. */
   get count(): number {
     return this.#count;
   }
 
+  /** The guest's memory, for native code that has a map of it; undefined in an empty batch. */
+  get memory(): GuestMemory | undefined {
+    return this.#memory;
+  }
+
+  /** Four numbers for each transfer: 1 for a write or 0, position, first segment, segment after the last. */
+  get transfers(): Float64Array {
+    return this.#transfers;
+  }
+
+  /** Two numbers for each segment: guest physical address, bytes. */
+  get iovecs(): Float64Array {
+    return this.#iovecs;
+  }
+
   /** From guest memory to the backend; otherwise the other way. */
   isWrite(transfer: number): boolean {
-    return this.#writes[transfer] === 1;
+    return this.#transfers[transfer * TRANSFER_WORDS] === 1;
   }
 
   /** Byte offset in the backend. */
   position(transfer: number): number {
-    return this.#positions[transfer]!;
+    return this.#transfers[transfer * TRANSFER_WORDS + POSITION]!;
   }
 
   /** Bytes, a multiple of 512. */
@@ -54,12 +86,12 @@ export class BlockBatch {
 
   /** Index of the transfer's first segment. */
   firstSegment(transfer: number): number {
-    return this.#segmentEnds[transfer]!;
+    return this.#transfers[transfer * TRANSFER_WORDS + FIRST]!;
   }
 
   /** Index after the transfer's last segment. */
   endSegment(transfer: number): number {
-    return this.#segmentEnds[transfer + 1]!;
+    return this.#transfers[transfer * TRANSFER_WORDS + END]!;
   }
 
   /** The host bytes that hold the segment, and much more. */
@@ -74,12 +106,12 @@ export class BlockBatch {
 
   /** Bytes, at least 1; any number. */
   segmentSize(segment: number): number {
-    return this.#segmentSizes[segment]!;
+    return this.#iovecs[segment * 2 + 1]!;
   }
 
   /** Guest physical address. */
   segmentAddress(segment: number): number {
-    return this.#segmentAddresses[segment]!;
+    return this.#iovecs[segment * 2]!;
   }
 
   /** Marks a transfer as failed; the driver gets VIRTIO_BLK_S_IOERR. */
@@ -94,6 +126,27 @@ export class BlockBatch {
   /** Undefined when the transfer has not failed. */
   error(transfer: number): unknown {
     return this.#errors[transfer];
+  }
+
+  /**
+   * For backends that answer later: this transfer has come to its end, well or not, and need not wait for
+   * the others. Those that are not completed are when the answer of `submit` settles.
+   */
+  complete(transfer: number): void {
+    if (this.#completed[transfer] === 1) return;
+    this.#completed[transfer] = 1;
+    this.onComplete?.(this, transfer);
+  }
+
+  isComplete(transfer: number): boolean {
+    return this.#completed[transfer] === 1;
+  }
+
+  /** For whoever submitted the batch: the memory is not the device's any more. */
+  cancel(): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.onCancel?.();
   }
 
   /** For the device. */
@@ -111,16 +164,19 @@ export class BlockBatch {
     return this.#chains[transfer]!;
   }
 
-  /** For the device: empties the batch and says whose chains come next. */
-  begin(queue: Queue, queueIndex: number): void {
+  /** Empties the batch. For the device: says whose chains come next. */
+  begin(queue?: Queue, queueIndex = 0): void {
     this.#queue = queue;
     this.#queueIndex = queueIndex;
     this.#count = 0;
-    this.cancelled = false;
+    this.#cancelled = false;
     this.bytes = 0;
     this.hasWrites = false;
+    this.onCancel = undefined;
+    this.#memory = undefined;
     this.#errors.length = 0;
     this.#chains.length = 0;
+    this.#segmentCount = 0;
     this.#segmentBytes.length = 0;
   }
 
@@ -129,74 +185,99 @@ export class BlockBatch {
    * from its start.
    */
   add(chain: DescriptorChain, write: boolean, position: number, skip: number, length: number): void {
-    const index = this.#count;
-    if (index === this.#writes.length) this.#growTransfers();
-    this.#writes[index] = write ? 1 : 0;
-    this.#positions[index] = position;
-    this.#lengths[index] = length;
+    const index = this.#open(chain.memory, write, position, length);
     this.#chains[index] = chain;
-    const first = this.#segmentEnds[index]!;
-    this.#segmentEnds[index + 1] = this.#addSegments(
-      chain,
-      write ? 0 : chain.readableCount,
-      first,
-      skip,
-      length,
-    );
-    this.#count = index + 1;
-    this.bytes += length;
-    if (write) this.hasWrites = true;
-  }
-
-  #addSegments(chain: DescriptorChain, piece: number, first: number, skip: number, length: number): number {
-    let next = first;
+    let piece = write ? 0 : chain.readableCount;
     for (let left = length; left > 0; piece++) {
       const pieceSize = chain.size(piece);
       if (skip >= pieceSize) {
         skip -= pieceSize;
         continue;
       }
+      const size = Math.min(left, pieceSize - skip);
       const region = chain.region(piece);
       const offset = chain.offset(piece) + skip;
-      const size = Math.min(left, pieceSize - skip);
+      this.#append(index, region.bytes, offset, size, region.guestAddress + offset);
       skip = 0;
       left -= size;
-      const last = next - 1;
-      if (
-        next > first &&
-        this.#segmentBytes[last] === region.bytes &&
-        this.#segmentOffsets[last]! + this.#segmentSizes[last]! === offset
-      ) {
-        this.#segmentSizes[last]! += size;
+    }
+  }
+
+  /**
+   * For backends over others: adds a transfer of a part of another batch's transfer.
+   *
+   * @param skip bytes of that transfer before the part
+   * @param position byte offset in the backend that this batch is for
+   */
+  addPart(source: BlockBatch, transfer: number, skip: number, length: number, position: number): void {
+    if (source.#memory === undefined) return;
+    const index = this.#open(source.#memory, source.isWrite(transfer), position, length);
+    let segment = source.firstSegment(transfer);
+    for (let left = length; left > 0; segment++) {
+      const segmentSize = source.segmentSize(segment);
+      if (skip >= segmentSize) {
+        skip -= segmentSize;
         continue;
       }
-      if (next === this.#segmentSizes.length) this.#growSegments();
-      this.#segmentBytes[next] = region.bytes;
-      this.#segmentOffsets[next] = offset;
-      this.#segmentSizes[next] = size;
-      this.#segmentAddresses[next] = region.guestAddress + offset;
-      next++;
+      const size = Math.min(left, segmentSize - skip);
+      const bytes = source.segmentBytes(segment);
+      const offset = source.segmentOffset(segment) + skip;
+      this.#append(index, bytes, offset, size, source.segmentAddress(segment) + skip);
+      skip = 0;
+      left -= size;
     }
-    return next;
+  }
+
+  #open(memory: GuestMemory, write: boolean, position: number, length: number): number {
+    const index = this.#count++;
+    if (index === this.#lengths.length) this.#growTransfers();
+    this.#memory = memory;
+    const at = index * TRANSFER_WORDS;
+    this.#transfers[at] = write ? 1 : 0;
+    this.#transfers[at + POSITION] = position;
+    this.#transfers[at + FIRST] = this.#segmentCount;
+    this.#transfers[at + END] = this.#segmentCount;
+    this.#lengths[index] = length;
+    this.#completed[index] = 0;
+    this.bytes += length;
+    if (write) this.hasWrites = true;
+    return index;
+  }
+
+  /** Adds a segment to the last transfer, or lengthens its last one. */
+  #append(transfer: number, bytes: Uint8Array, offset: number, size: number, address: number): void {
+    const next = this.#segmentCount;
+    const last = next - 1;
+    if (
+      next > this.#transfers[transfer * TRANSFER_WORDS + FIRST]! &&
+      this.#segmentBytes[last] === bytes &&
+      this.#segmentOffsets[last]! + this.#iovecs[last * 2 + 1]! === offset
+    ) {
+      this.#iovecs[last * 2 + 1]! += size;
+      return;
+    }
+    if (next === this.#segmentOffsets.length) this.#growSegments();
+    this.#segmentBytes[next] = bytes;
+    this.#segmentOffsets[next] = offset;
+    this.#iovecs[next * 2] = address;
+    this.#iovecs[next * 2 + 1] = size;
+    this.#segmentCount = next + 1;
+    this.#transfers[transfer * TRANSFER_WORDS + END] = next + 1;
   }
 
   #growTransfers(): void {
-    const size = this.#writes.length * 2;
-    const writes = new Uint8Array(size);
-    writes.set(this.#writes);
-    this.#writes = writes;
-    this.#positions = grown(this.#positions, size);
+    const size = this.#lengths.length * 2;
+    this.#transfers = grown(this.#transfers, size * TRANSFER_WORDS);
     this.#lengths = grown(this.#lengths, size);
-    const ends = new Uint32Array(size + 1);
-    ends.set(this.#segmentEnds);
-    this.#segmentEnds = ends;
+    const completed = new Uint8Array(size);
+    completed.set(this.#completed);
+    this.#completed = completed;
   }
 
   #growSegments(): void {
-    const size = this.#segmentSizes.length * 2;
+    const size = this.#segmentOffsets.length * 2;
     this.#segmentOffsets = grown(this.#segmentOffsets, size);
-    this.#segmentSizes = grown(this.#segmentSizes, size);
-    this.#segmentAddresses = grown(this.#segmentAddresses, size);
+    this.#iovecs = grown(this.#iovecs, size * 2);
   }
 }
 

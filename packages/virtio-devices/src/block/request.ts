@@ -3,6 +3,8 @@ import {
   VIRTIO_BLK_HEADER_SIZE,
   VIRTIO_BLK_RANGE_SIZE,
   VIRTIO_BLK_SECTOR_SIZE,
+  VIRTIO_BLK_T_IN,
+  VIRTIO_BLK_T_OUT,
   VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 } from './constants.ts';
 
@@ -17,6 +19,12 @@ export class BlockRequest {
   dataOut = 0;
   /** Bytes before the status that the device writes. */
   dataIn = 0;
+
+  /** Bytes that the rate limiter counts. */
+  get cost(): number {
+    if (this.type === VIRTIO_BLK_T_IN) return this.dataIn;
+    return this.type === VIRTIO_BLK_T_OUT ? this.dataOut : 0;
+  }
 
   /** @returns false when the chain has no room for header and status */
   parse(chain: DescriptorChain): boolean {

@@ -1,83 +1,96 @@
-import {
-  closeSync,
-  fdatasync,
-  fstatSync,
-  openSync,
-  readSync,
-  readvSync,
-  statSync,
-  writeSync,
-  writevSync,
-} from 'node:fs';
-import type { Stats } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 import type { BlockBackend } from '../block/backend.ts';
 import type { BlockBatch } from '../block/batch.ts';
-import { VIRTIO_BLK_SECTOR_SIZE } from '../block/constants.ts';
 import { messageOf, VirtioDeviceError } from '../errors.ts';
+import type { FileIo } from './file-io.ts';
+import { loadHost, requireHost } from './load.ts';
+import { NativeFileIo } from './native-file-io.ts';
+import type { NativeHost } from './native.ts';
+import { checkSize, openImage } from './open-image.ts';
+import { PortableFileIo } from './portable-file-io.ts';
 
-/** From this many segments on one vectored call is faster than a call for each, its views included. */
-const VECTORED_FROM = 3;
-/** Most buffers of one preadv or pwritev (IOV_MAX of Linux). */
-const IOV_MAX = 1024;
+/** How a file is read and written; see {@link FileBlockBackendOptions.io}. */
+export type FileBlockIo = 'auto' | 'io_uring' | 'threads' | 'portable';
+
+const IO: readonly string[] = ['auto', 'io_uring', 'threads', 'portable'];
 
 export interface FileBlockBackendOptions {
   /** Open the file for reading only. Default false. */
   readonly readOnly?: boolean;
+  /**
+   * `auto`: by the native addon where it is there, with io_uring where the kernel allows it and with threads
+   * where not; else `portable`, Node's own synchronous calls. The others insist. Default `auto`.
+   */
+  readonly io?: FileBlockIo;
+  /**
+   * Refuse a file that another process has open as a disk, unless both only read; needs the addon. Default
+   * true.
+   */
+  readonly lock?: boolean;
 }
 
 /**
- * A disk image in a file, raw. Reads and writes are synchronous calls from and to guest memory, without a
- * copy in between; a flush is an fdatasync on the thread pool, and flushes that arrive while one runs share
- * the next. What was flushed survives a crash of the host; what was only written survives the end of the
- * process.
- *
- * The file is not locked: Node has no call for it. Do not give one file to two writers.
+ * A disk image in a file, raw, or a block device. With the native addon a batch is one call, which never
+ * waits for the disk: what the page cache has not is read and written in the background. A flush is an
+ * fdatasync in the background, and flushes that arrive while one runs share the next. What was flushed
+ * survives a crash of the host; what was only written survives the end of the process.
  */
 export class FileBlockBackend implements BlockBackend, Disposable {
   readonly readOnly: boolean;
   readonly sizeBytes: number;
   readonly description: string;
-  #fd: number | undefined;
+  /** 'io_uring', 'threads' or 'portable'. */
+  readonly io: string;
+  /** Absent where the file is read-only or cannot. */
+  readonly discard?: (offset: number, length: number) => Promise<void>;
+  readonly writeZeroes?: (offset: number, length: number, unmap: boolean) => Promise<void>;
+  #io: FileIo | undefined;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
   /**
    * Opens an image.
    *
-   * @throws VirtioDeviceError `NOT_FOUND`, `ACCESS_DENIED`, `NOT_A_FILE`, `INVALID_SIZE`, `IO_ERROR`
+   * @throws VirtioDeviceError `NOT_FOUND`, `ACCESS_DENIED`, `NOT_A_FILE`, `INVALID_SIZE`, `LOCKED`, `NO_ADDON`,
+   *   `INVALID_OPTION`, `IO_ERROR`
    */
   constructor(path: string, options: FileBlockBackendOptions = {}) {
+    const kind = options.io ?? 'auto';
+    if (!IO.includes(kind)) {
+      throw new VirtioDeviceError('INVALID_OPTION', `io must be one of ${IO.join(', ')}, not ${String(kind)}`);
+    }
     this.readOnly = options.readOnly ?? false;
     this.description = path;
+    const { fd, isBlockDevice } = openImage(path, this.readOnly);
+    let io: FileIo | undefined;
     try {
-      // Before opening: to open a FIFO would wait for its other end.
-      checkKind(path, statSync(path));
-      this.#fd = openSync(path, this.readOnly ? 'r' : 'r+');
-    } catch (cause) {
-      throw openError(path, this.readOnly, cause);
+      const host = hostFor(kind, isBlockDevice, path);
+      if (host === undefined) {
+        this.sizeBytes = fstatSync(fd).size;
+        io = new PortableFileIo(fd);
+      } else {
+        const native = openNative(host, fd, kind, path);
+        io = native;
+        closeSync(fd);
+        if (options.lock !== false) lock(native, path, this.readOnly);
+        this.sizeBytes = native.file.size;
+      }
+      checkSize(path, this.sizeBytes);
+    } catch (error) {
+      if (io === undefined) closeSync(fd);
+      else io.close();
+      throw error;
     }
-    try {
-      const stats = fstatSync(this.#fd);
-      checkKind(path, stats);
-      this.sizeBytes = stats.size;
-      checkSize(path, stats.size);
-    } catch (cause) {
-      closeSync(this.#fd);
-      throw openError(path, this.readOnly, cause);
+    this.#io = io;
+    this.io = io.name;
+    if (!this.readOnly && io.punch !== undefined && io.zero !== undefined) {
+      this.discard = (offset, length) => this.#discard(offset, length);
+      this.writeZeroes = (offset, length, unmap) => this.#writeZeroes(offset, length, unmap);
     }
   }
 
-  submit(batch: BlockBatch): void {
-    const fd = this.#open();
-    for (let transfer = 0; transfer < batch.count; transfer++) {
-      try {
-        const segments = batch.endSegment(transfer) - batch.firstSegment(transfer);
-        if (segments < VECTORED_FROM) this.#transfer(fd, batch, transfer);
-        else this.#transferVectored(fd, batch, transfer);
-      } catch (error) {
-        batch.fail(transfer, error);
-      }
-    }
+  submit(batch: BlockBatch): void | Promise<void> {
+    return this.#open().submit(batch);
   }
 
   flush(): Promise<void> {
@@ -98,118 +111,79 @@ export class FileBlockBackend implements BlockBackend, Disposable {
     return this.#next;
   }
 
+  /** Waits for what is in flight. */
   async close(): Promise<void> {
     await (this.#next ?? this.#running)?.catch(() => undefined);
+    await this.#io?.drain();
     this[Symbol.dispose]();
   }
 
+  /** At once: what is in flight fails. */
   [Symbol.dispose](): void {
-    if (this.#fd === undefined) return;
-    closeSync(this.#fd);
-    this.#fd = undefined;
+    this.#io?.close();
+    this.#io = undefined;
   }
 
-  #open(): number {
-    if (this.#fd === undefined) {
+  #open(): FileIo {
+    if (this.#io === undefined) {
       throw new VirtioDeviceError('WRONG_STATE', `${this.description} is closed`);
     }
-    return this.#fd;
+    return this.#io;
   }
 
   async #sync(): Promise<void> {
-    const fd = this.#open();
-    await new Promise<void>((resolve, reject) => {
-      fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));
-    });
+    await this.#open().sync();
   }
 
-  #transfer(fd: number, batch: BlockBatch, transfer: number): void {
-    const write = batch.isWrite(transfer);
-    let position = batch.position(transfer);
-    const end = batch.endSegment(transfer);
-    for (let segment = batch.firstSegment(transfer); segment < end; segment++) {
-      const bytes = batch.segmentBytes(segment);
-      let offset = batch.segmentOffset(segment);
-      for (let left = batch.segmentSize(segment); left > 0;) {
-        const done = write
-          ? writeSync(fd, bytes, offset, left, position)
-          : readSync(fd, bytes, offset, left, position);
-        if (done === 0) throw this.#ended(position);
-        left -= done;
-        offset += done;
-        position += done;
-      }
+  async #discard(offset: number, length: number): Promise<void> {
+    try {
+      await this.#open().punch?.(offset, length);
+    } catch (error) {
+      // A discard is a hint.
+      if (!isUnsupported(error)) throw error;
     }
   }
 
-  #transferVectored(fd: number, batch: BlockBatch, transfer: number): void {
-    const write = batch.isWrite(transfer);
-    let position = batch.position(transfer);
-    const end = batch.endSegment(transfer);
-    let segment = batch.firstSegment(transfer);
-    /** Bytes of `segment` that are done. */
-    let skip = 0;
-    while (segment < end) {
-      const views: Uint8Array[] = [];
-      for (let at = segment; at < end && views.length < IOV_MAX; at++) {
-        const offset = batch.segmentOffset(at);
-        const from = at === segment ? offset + skip : offset;
-        views.push(batch.segmentBytes(at).subarray(from, offset + batch.segmentSize(at)));
+  async #writeZeroes(offset: number, length: number, unmap: boolean): Promise<void> {
+    const io = this.#open();
+    if (unmap) {
+      try {
+        await io.punch?.(offset, length);
+        return;
+      } catch (error) {
+        if (!isUnsupported(error)) throw error;
       }
-      let done = write ? writevSync(fd, views, position) : readvSync(fd, views, position);
-      if (done === 0) throw this.#ended(position);
-      position += done;
-      for (done += skip; segment < end && done >= batch.segmentSize(segment); segment++) {
-        done -= batch.segmentSize(segment);
-      }
-      skip = done;
     }
-  }
-
-  #ended(position: number): VirtioDeviceError {
-    return new VirtioDeviceError(
-      'IO_ERROR',
-      `${this.description} ends at ${position}: it was cut while in use`,
-    );
+    await io.zero?.(offset, length);
   }
 }
 
-function checkKind(path: string, stats: Stats): void {
-  if (stats.isFile()) return;
-  const kind = stats.isDirectory()
-    ? 'a directory'
-    : stats.isBlockDevice()
-      ? 'a block device, whose size cannot be asked for here'
-      : 'no regular file';
-  throw new VirtioDeviceError('NOT_A_FILE', `disk image ${path} is ${kind}; give a raw image file`);
+function isUnsupported(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EOPNOTSUPP';
 }
 
-function checkSize(path: string, size: number): void {
-  if (size === 0) {
-    throw new VirtioDeviceError(
-      'INVALID_SIZE',
-      `disk image ${path} is empty; make it larger, e.g. with truncate`,
-    );
-  }
-  if (size % VIRTIO_BLK_SECTOR_SIZE !== 0) {
-    throw new VirtioDeviceError(
-      'INVALID_SIZE',
-      `disk image ${path} has ${size} bytes, which is no multiple of 512; is it a raw image?`,
-    );
+/** The addon, if it is to be used. */
+function hostFor(kind: FileBlockIo, isBlockDevice: boolean, path: string): NativeHost | undefined {
+  if (kind === 'io_uring' || kind === 'threads') return requireHost(`disk image ${path} with io ${kind}`);
+  // Node has no call for the size of a block device.
+  if (isBlockDevice) return requireHost(`the block device ${path}`);
+  return kind === 'auto' ? loadHost() : undefined;
+}
+
+function openNative(host: NativeHost, fd: number, kind: FileBlockIo, path: string): NativeFileIo {
+  try {
+    return new NativeFileIo(host, fd, kind, 0);
+  } catch (cause) {
+    throw new VirtioDeviceError('IO_ERROR', `disk image ${path} with io ${kind}: ${messageOf(cause)}`, { cause });
   }
 }
 
-function openError(path: string, readOnly: boolean, cause: unknown): VirtioDeviceError {
-  if (cause instanceof VirtioDeviceError) return cause;
-  const code = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
-  if (code === 'ENOENT' || code === 'ENOTDIR') {
-    return new VirtioDeviceError('NOT_FOUND', `disk image ${path} does not exist`, { cause });
-  }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    const advice = readOnly ? '' : '; open it read-only if that is enough';
-    return new VirtioDeviceError('ACCESS_DENIED', `disk image ${path} may not be opened${advice}`, { cause });
-  }
-  return new VirtioDeviceError('IO_ERROR', `disk image ${path} cannot be opened: ${messageOf(cause)}`, {
-    cause,
-  });
+function lock(io: NativeFileIo, path: string, readOnly: boolean): void {
+  if (io.file.lock(!readOnly)) return;
+  throw new VirtioDeviceError(
+    'LOCKED',
+    readOnly
+      ? `disk image ${path} is being written by another virtual machine`
+      : `disk image ${path} is in use by another virtual machine; open it read-only in both, or give each an overlay`,
+  );
 }

@@ -1,2 +1,2 @@
 export { FileBlockBackend } from './file-backend.ts';
-export type { FileBlockBackendOptions } from './file-backend.ts';
+export type { FileBlockBackendOptions, FileBlockIo } from './file-backend.ts';
