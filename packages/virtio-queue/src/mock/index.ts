@@ -1,3 +1,4 @@
+export { brokenChains, type BrokenChain } from './broken.ts';
 export { createMockDriver, type MockRingOptions } from './create.ts';
 export type {
   MockBuffer,
