@@ -141,6 +141,8 @@ export class X86Machine implements Machine {
     const bus = new PciBus(this, { ...description, lines, msi: this.#irqChip });
     const { port, size } = x86_64.PCI_CONFIG;
     this.ports.register(port, size, bus.root.configPorts, 'PCI configuration ports');
+    // CONFIG_ADDRESS comes before an access to CONFIG_DATA, and in order.
+    this.#coalesce(port, 4);
     return { bus, description };
   }
 
@@ -185,9 +187,9 @@ export class X86Machine implements Machine {
     this.#coalesce(POST_CODE_PORT);
   }
 
-  #coalesce(port: number): void {
-    this.vm.coalescePortWrites(port, 1, (_port, length, value) => {
-      if (length === 1 || length === 2 || length === 4) this.ports.write(port, length, value);
+  #coalesce(port: number, size = 1): void {
+    this.vm.coalescePortWrites(port, size, (address, length, value) => {
+      if (length === 1 || length === 2 || length === 4) this.ports.write(address, length, value);
     });
   }
 }
