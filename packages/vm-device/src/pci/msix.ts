@@ -5,9 +5,9 @@ import { PCI_MSIX_ENTRY_SIZE, PCI_MSIX_MAX_VECTORS } from './registers.ts';
 /** Plain state of a {@link PciMsix}. */
 export interface PciMsixState {
   /** Four words for each vector, as the guest sees them. */
-  readonly table: Uint32Array;
-  /** The Pending Bit Array. */
-  readonly pending: Uint32Array;
+  readonly table: readonly number[];
+  /** The Pending Bit Array, in words. */
+  readonly pending: readonly number[];
 }
 
 /** Counts of a {@link PciMsix} since it was made. */
@@ -139,20 +139,14 @@ export class PciMsix {
   }
 
   save(): PciMsixState {
-    return { table: this.#table.slice(), pending: this.#pending.slice() };
+    return { table: [...this.#table], pending: [...this.#pending] };
   }
 
   /** Whether `state` is one that {@link restore} takes. */
   accepts(state: unknown): state is PciMsixState {
     if (typeof state !== 'object' || state === null || !('table' in state) || !('pending' in state))
       return false;
-    const { table, pending } = state;
-    return (
-      table instanceof Uint32Array &&
-      pending instanceof Uint32Array &&
-      table.length === this.#table.length &&
-      pending.length === this.#pending.length
-    );
+    return isWords(state.table, this.#table.length) && isWords(state.pending, this.#pending.length);
   }
 
   /** Call {@link configure} afterwards. */
@@ -248,4 +242,9 @@ export class PciMsix {
 function partOf(word: number, offset: number, length: 1 | 2 | 4): number {
   const shifted = word >>> (8 * (offset & 3));
   return length === 4 ? shifted : length === 2 ? shifted & 0xffff : shifted & 0xff;
+}
+
+function isWords(value: unknown, length: number): value is readonly number[] {
+  if (!Array.isArray(value) || value.length !== length) return false;
+  return value.every((word: unknown) => typeof word === 'number' && word === word >>> 0);
 }
