@@ -1,2 +1,6 @@
 export { FileBlockBackend } from './file-backend.ts';
 export type { FileBlockBackendOptions, FileBlockIo } from './file-backend.ts';
+export { HostDirectory, type HostDirectoryStatistics } from './fs-host-directory.ts';
+export type { HostDirectoryCache, HostDirectoryOptions } from './fs-options.ts';
+export type { IdMapping, IdRange } from './fs-ids.ts';
+export type { HostDirectoryState } from './fs-state.ts';

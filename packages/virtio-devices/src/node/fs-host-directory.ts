@@ -1,0 +1,608 @@
+import { VirtioDeviceError } from '../errors.ts';
+import * as fuse from '../fs/constants.ts';
+import type { FuseData } from '../fs/data.ts';
+import type { DirectorySink } from '../fs/directory-sink.ts';
+import type {
+  FuseAttrReply,
+  FuseContext,
+  FuseCreated,
+  FuseEntry,
+  FuseHandler,
+  FuseOpened,
+  FuseResult,
+  FuseSetattr,
+  FuseStatfs,
+} from '../fs/handler.ts';
+import { bytesToString, putString } from '../fs/names.ts';
+import { fillDirectory } from './fs-directory.ts';
+import { FileTable, type OpenFile } from './fs-files.ts';
+import { FileIo } from './fs-io.ts';
+import { type HostNode, NodeTable } from './fs-nodes.ts';
+import { type HostDirectoryOptions, type HostDirectorySettings, settingsOf } from './fs-options.ts';
+import { HostStat, unpackDevice } from './fs-stat.ts';
+import { type HostDirectoryState, parseState, restoreTables, saveTables } from './fs-state.ts';
+import { requireHost } from './load.ts';
+import { FS_STAT, type NativeFileSystem, UNCHANGED_ID } from './native-fs.ts';
+
+/** Types of statfs(2) of file systems that lie in memory. */
+const MEMORY_FILE_SYSTEMS: readonly number[] = [0x0102_1994, 0x8584_58f6];
+/** Special values of utimensat(2)'s nanoseconds. */
+const UTIME_NOW = 0x3fff_ffff;
+const UTIME_OMIT = 0x3fff_fffe;
+/** fallocate(2): KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE. */
+const FALLOCATE_MODES: number = 1 | 2 | 16;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+export interface HostDirectoryStatistics {
+  /** Files that the guest knows. */
+  readonly nodes: number;
+  /** Descriptors held for them. */
+  readonly handles: number;
+  readonly openFiles: number;
+  /** Handles that were closed because there were too many. */
+  readonly evictions: number;
+  /** Reads, writes and syncs that went through the thread pool, because the host's storage makes them wait. */
+  readonly pooled: number;
+}
+
+/**
+ * Gives a guest a directory of the host. Every file is reached through a handle of its directory and one name without a
+ * slash, and no symbolic link is ever followed: what is outside of the directory cannot be named.
+ */
+export class HostDirectory implements FuseHandler, Disposable {
+  readonly description: string;
+  readonly initFlags: number;
+  readonly readOnly: boolean;
+  readonly #native: NativeFileSystem;
+  readonly #settings: HostDirectorySettings;
+  readonly #stat: HostStat;
+  readonly #openat2: 0 | 1;
+  readonly #nodes: NodeTable;
+  readonly #files: FileTable;
+  readonly #io: FileIo;
+  readonly #statfs = new Float64Array(9);
+  readonly #bytes = new Uint8Array(fuse.FUSE_XATTR_MAX);
+  #isClosed = false;
+
+  /**
+   * @param path followed once, now: a directory that is put there later is not seen
+   * @throws VirtioDeviceError `INVALID_OPTION`, `NOT_FOUND`, `ACCESS_DENIED`, `IO_ERROR`, `NO_ADDON`
+   */
+  constructor(path: string, options: HostDirectoryOptions = {}) {
+    const host = requireHost('sharing a directory');
+    this.#native = host.fs;
+    const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
+    this.#settings = settingsOf(options, own, host.fs.descriptorLimit());
+    const { settings, native } = { settings: this.#settings, native: this.#native };
+    this.description = path;
+    this.readOnly = settings.readOnly;
+    this.initFlags =
+      fuse.FUSE_AUTO_INVAL_DATA |
+      fuse.FUSE_HANDLE_KILLPRIV_V2 |
+      (settings.cache === 'none' ? 0 : fuse.FUSE_CACHE_SYMLINKS);
+    const root = openRoot(native, path);
+    this.#openat2 = native.hasOpenat2(root);
+    this.#stat = new HostStat(settings.uids, settings.gids);
+    this.#nodes = new NodeTable(native, this.#openat2, this.#stat, root, settings);
+    this.#files = new FileTable(native, settings.maxOpenFiles);
+    native.statfs(root, this.#statfs);
+    this.#io = new FileIo(host, this.#files, MEMORY_FILE_SYSTEMS.includes(this.#statfs[8]!));
+  }
+
+  get statistics(): HostDirectoryStatistics {
+    return {
+      nodes: this.#nodes.size,
+      handles: this.#nodes.handles,
+      openFiles: this.#files.size,
+      evictions: this.#nodes.evictions,
+      pooled: this.#io.pooled,
+    };
+  }
+
+  lookup(_context: FuseContext, parent: number, name: string): FuseEntry | number {
+    const directory = this.#nodes.get(parent);
+    return directory === undefined ? -fuse.ESTALE : this.#lookup(directory, name);
+  }
+
+  forget(node: number, count: number): void {
+    this.#nodes.forget(node, count);
+  }
+
+  getattr(_context: FuseContext, node: number, fh: number | undefined): FuseAttrReply | number {
+    const file = fh === undefined ? undefined : this.#files.get(fh, node);
+    // A file that was restored without its name is reached by what is open of it.
+    const fd = typeof file === 'object' ? file.fd : this.#handle(node);
+    return fd < 0 ? fd : this.#attr(fd);
+  }
+
+  setattr(_context: FuseContext, id: number, changes: FuseSetattr): FuseAttrReply | number {
+    if (this.readOnly) return -fuse.EROFS;
+    const node = this.#nodes.get(id);
+    if (node === undefined) return -fuse.ESTALE;
+    const handle = this.#nodes.handleOf(node);
+    if (handle < 0) return handle;
+    const { valid } = changes;
+    let error = 0;
+    if ((valid & fuse.FATTR_SIZE) !== 0) error = this.#truncate(node, handle, changes);
+    if (error === 0 && (valid & (fuse.FATTR_UID | fuse.FATTR_GID)) !== 0)
+      error = this.#chown(handle, changes);
+    if (error === 0 && (valid & fuse.FATTR_MODE) !== 0) error = this.#chmod(node, handle, changes.mode);
+    if (error === 0 && (valid & (fuse.FATTR_ATIME | fuse.FATTR_MTIME)) !== 0) {
+      error = this.#utimens(handle, changes);
+    }
+    return error < 0 ? error : this.#attr(handle);
+  }
+
+  readlink(_context: FuseContext, node: number): string | number {
+    const handle = this.#handle(node);
+    if (handle < 0) return handle;
+    const length = this.#native.readlink(handle, this.#bytes.subarray(0, fuse.FUSE_PATH_MAX));
+    return length < 0 ? length : bytesToString(this.#bytes, 0, length);
+  }
+
+  symlink(context: FuseContext, parent: number, name: string, target: string): FuseEntry | number {
+    return this.#make(context, parent, name, fuse.S_IFLNK | 0o777, 0, target);
+  }
+
+  mknod(context: FuseContext, parent: number, name: string, mode: number, rdev: number): FuseEntry | number {
+    switch (mode & fuse.S_IFMT) {
+      case fuse.S_IFREG:
+      case fuse.S_IFIFO:
+      case fuse.S_IFSOCK:
+        return this.#make(context, parent, name, mode, 0);
+      case fuse.S_IFCHR:
+      case fuse.S_IFBLK:
+        return this.#settings.deviceNodes ? this.#make(context, parent, name, mode, rdev) : -fuse.EPERM;
+      default:
+        return -fuse.EINVAL;
+    }
+  }
+
+  mkdir(context: FuseContext, parent: number, name: string, mode: number): FuseEntry | number {
+    return this.#make(context, parent, name, fuse.S_IFDIR | mode, 0);
+  }
+
+  unlink(_context: FuseContext, parent: number, name: string): FuseResult<0> {
+    return this.#remove(parent, name, 0);
+  }
+
+  rmdir(_context: FuseContext, parent: number, name: string): FuseResult<0> {
+    return this.#remove(parent, name, 1);
+  }
+
+  rename(
+    _context: FuseContext,
+    parent: number,
+    name: string,
+    newParent: number,
+    newName: string,
+    flags: number,
+  ): FuseResult<0> {
+    if (this.readOnly) return -fuse.EROFS;
+    const from = this.#nodes.get(parent);
+    const to = this.#nodes.get(newParent);
+    if (from === undefined || to === undefined) return -fuse.ESTALE;
+    const directory = this.#nodes.handleOf(from);
+    if (directory < 0) return directory;
+    const newDirectory = this.#nodes.handleOf(to);
+    if (newDirectory < 0) return newDirectory;
+    const isExchange = (flags & fuse.RENAME_EXCHANGE) !== 0;
+    if (!isExchange) this.#nodes.hold(this.#nodes.named(to, newName));
+    const error = this.#native.rename(directory, name, newDirectory, newName, flags);
+    if (error === 0) this.#nodes.renamed(from, name, to, newName, isExchange);
+    return error;
+  }
+
+  link(_context: FuseContext, id: number, newParent: number, newName: string): FuseEntry | number {
+    if (this.readOnly) return -fuse.EROFS;
+    const directory = this.#nodes.get(newParent);
+    const handle = this.#handle(id);
+    if (directory === undefined || handle < 0) return -fuse.ESTALE;
+    const to = this.#nodes.handleOf(directory);
+    if (to < 0) return to;
+    const error = this.#native.link(handle, to, newName);
+    return error < 0 ? error : this.#lookup(directory, newName);
+  }
+
+  open(_context: FuseContext, id: number, flags: number, openFlags: number): FuseOpened | number {
+    const node = this.#nodes.get(id);
+    if (node === undefined) return -fuse.ESTALE;
+    const kills = (openFlags & fuse.FUSE_OPEN_KILL_SUIDGID) !== 0;
+    const file = this.#open(node, flags, kills);
+    return typeof file === 'number' ? file : { fh: file.fh, openFlags: this.#openFlags };
+  }
+
+  create(
+    context: FuseContext,
+    parent: number,
+    name: string,
+    mode: number,
+    flags: number,
+    openFlags: number,
+  ): FuseCreated | number {
+    if (this.readOnly) return -fuse.EROFS;
+    const { uids, gids } = this.#settings;
+    const uid = uids.ofNew(context.uid);
+    const gid = gids.ofNew(context.gid);
+    if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
+    if (this.#isPrivileged(mode, 0)) return -fuse.EPERM;
+    const directory = this.#nodes.get(parent);
+    if (directory === undefined) return -fuse.ESTALE;
+    if (!this.#files.hasRoom) return -fuse.EMFILE;
+    const handle = this.#nodes.handleOf(directory);
+    if (handle < 0) return handle;
+    const { words } = this.#stat;
+    const fd = this.#native.create(handle, name, flags, mode, uid, gid, words);
+    if (fd === -fuse.EEXIST && (flags & fuse.O_EXCL) === 0) {
+      return this.#createExisting(directory, name, flags, openFlags);
+    }
+    if (fd < 0) return fd;
+    const node = this.#nodes.add(directory, name, words[FS_STAT.handle]!);
+    if (typeof node === 'number') {
+      this.#native.close(fd);
+      return node;
+    }
+    const entry = this.#entry(node);
+    const file = this.#files.add(node, fd, flags, false);
+    if (typeof file === 'number') return file;
+    return { entry, fh: file.fh, openFlags: this.#openFlags };
+  }
+
+  read(
+    context: FuseContext,
+    node: number,
+    fh: number,
+    offset: number,
+    data: FuseData,
+  ): number | Promise<number> {
+    const file = this.#files.get(fh, node);
+    return typeof file === 'number' ? file : this.#io.read(context, file, offset, data);
+  }
+
+  write(
+    _context: FuseContext,
+    node: number,
+    fh: number,
+    offset: number,
+    data: FuseData,
+    writeFlags: number,
+  ): number | Promise<number> {
+    const file = this.#files.get(fh, node);
+    if (typeof file === 'number') return file;
+    if ((writeFlags & fuse.FUSE_WRITE_KILL_SUIDGID) !== 0) {
+      const error = this.#native.killPrivileges(file.fd);
+      if (error < 0) return error;
+    }
+    return this.#io.write(file, offset, data);
+  }
+
+  release(_context: FuseContext, node: number, fh: number): FuseResult<0> {
+    return this.#files.release(fh, node, false);
+  }
+
+  fsync(_context: FuseContext, node: number, fh: number, dataOnly: boolean): FuseResult<0> {
+    return this.#sync(this.#files.get(fh, node), dataOnly);
+  }
+
+  opendir(_context: FuseContext, id: number): FuseOpened | number {
+    const node = this.#nodes.get(id);
+    if (node === undefined) return -fuse.ESTALE;
+    const handle = this.#nodes.handleOf(node);
+    if (handle < 0) return handle;
+    const fd = this.#native.openDirectory(handle, this.#settings.noatime);
+    const file = this.#files.add(node, fd, 0, true);
+    if (typeof file === 'number') return file;
+    const keep = this.#settings.cache === 'always';
+    return { fh: file.fh, openFlags: keep ? fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR : 0 };
+  }
+
+  readdir(
+    _context: FuseContext,
+    id: number,
+    fh: number,
+    offsetLow: number,
+    offsetHigh: number,
+    sink: DirectorySink,
+  ): FuseResult<0> {
+    const file = this.#files.get(fh, id, true);
+    if (typeof file === 'number') return file;
+    return fillDirectory(this.#native, file, offsetLow, offsetHigh, sink, (name) =>
+      this.#lookup(file.node, name),
+    );
+  }
+
+  releasedir(_context: FuseContext, node: number, fh: number): FuseResult<0> {
+    return this.#files.release(fh, node, true);
+  }
+
+  fsyncdir(_context: FuseContext, node: number, fh: number, dataOnly: boolean): FuseResult<0> {
+    return this.#sync(this.#files.get(fh, node, true), dataOnly);
+  }
+
+  statfs(_context: FuseContext, node: number): FuseStatfs | number {
+    const handle = this.#handle(node);
+    if (handle < 0) return handle;
+    const out = this.#statfs;
+    const error = this.#native.statfs(handle, out);
+    if (error < 0) return error;
+    return {
+      blocks: out[0]!,
+      bfree: out[1]!,
+      bavail: out[2]!,
+      files: out[3]!,
+      ffree: out[4]!,
+      bsize: out[5]!,
+      namelen: Math.min(out[6]!, fuse.FUSE_NAME_MAX),
+      frsize: out[7]!,
+    };
+  }
+
+  setxattr(
+    _context: FuseContext,
+    node: number,
+    name: string,
+    value: Uint8Array,
+    flags: number,
+  ): FuseResult<0> {
+    if (!this.#isVisible(name)) return this.#noAttributes;
+    if (this.readOnly) return -fuse.EROFS;
+    const handle = this.#handle(node);
+    return handle < 0 ? handle : this.#native.setxattr(handle, name, value, flags);
+  }
+
+  getxattr(_context: FuseContext, node: number, name: string): Uint8Array | number {
+    if (!this.#isVisible(name)) return this.#noAttributes;
+    const handle = this.#handle(node);
+    if (handle < 0) return handle;
+    const length = this.#native.getxattr(handle, name, this.#bytes);
+    return length < 0 ? length : this.#bytes.subarray(0, length);
+  }
+
+  listxattr(_context: FuseContext, node: number): Uint8Array | number {
+    if (this.#settings.xattrs === 'none') return this.#noAttributes;
+    const handle = this.#handle(node);
+    if (handle < 0) return handle;
+    const length = this.#native.listxattr(handle, this.#bytes);
+    if (length < 0) return length;
+    const names = bytesToString(this.#bytes, 0, length).split('\0');
+    const visible = names.filter((name) => name !== '' && this.#isVisible(name));
+    const end = putString(visible.map((name) => `${name}\0`).join(''), this.#bytes, 0);
+    return this.#bytes.subarray(0, end);
+  }
+
+  removexattr(_context: FuseContext, node: number, name: string): FuseResult<0> {
+    if (!this.#isVisible(name)) return this.#noAttributes;
+    if (this.readOnly) return -fuse.EROFS;
+    const handle = this.#handle(node);
+    return handle < 0 ? handle : this.#native.removexattr(handle, name);
+  }
+
+  fallocate(
+    _context: FuseContext,
+    node: number,
+    fh: number,
+    offset: number,
+    length: number,
+    mode: number,
+  ): FuseResult<0> {
+    if ((mode & ~FALLOCATE_MODES) !== 0) return -fuse.EOPNOTSUPP;
+    const file = this.#files.get(fh, node);
+    return typeof file === 'number' ? file : this.#native.fallocate(file.fd, mode, offset, length);
+  }
+
+  lseek(_context: FuseContext, node: number, fh: number, offset: number, whence: number): number {
+    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -fuse.EINVAL;
+    const file = this.#files.get(fh, node);
+    return typeof file === 'number' ? file : this.#native.lseek(file.fd, offset, whence);
+  }
+
+  syncfs(): FuseResult<0> {
+    return this.readOnly ? 0 : this.#native.syncfs(this.#nodes.root.handle);
+  }
+
+  destroy(): void {
+    this.#files.clear();
+    this.#nodes.clear();
+  }
+
+  save(): HostDirectoryState {
+    return saveTables(this.#nodes, this.#files);
+  }
+
+  restore(state: unknown): void {
+    const parsed = parseState(state);
+    this.destroy();
+    restoreTables(parsed, this.#nodes, this.#files, (node, { flags, isDirectory }) => {
+      const handle = this.#nodes.handleOf(node);
+      if (handle < 0) return handle;
+      return isDirectory
+        ? this.#native.openDirectory(handle, this.#settings.noatime)
+        : this.#native.open(handle, flags & ~fuse.O_TRUNC, this.#settings.noatime);
+    });
+  }
+
+  /** Gives all handles back; further requests are answered with errors. More than once is harmless. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.destroy();
+    this.#native.close(this.#nodes.root.handle);
+    this.#nodes.root.handle = -1;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** FOPEN_… of regular files. */
+  get #openFlags(): number {
+    return this.#settings.cache === 'always' ? fuse.FOPEN_KEEP_CACHE : 0;
+  }
+
+  /** For attributes that the guest does not see: without any the driver need not ask again. */
+  get #noAttributes(): number {
+    return this.#settings.xattrs === 'none' ? -fuse.ENOSYS : -fuse.EOPNOTSUPP;
+  }
+
+  #handle(id: number): number {
+    const node = this.#nodes.get(id);
+    return node === undefined ? -fuse.ESTALE : this.#nodes.handleOf(node);
+  }
+
+  #lookup(directory: HostNode, name: string): FuseEntry | number {
+    const node = this.#nodes.lookup(directory, name);
+    return typeof node === 'number' ? node : this.#entry(node);
+  }
+
+  /** What the guest is told of a node whose status was just read. */
+  #entry(node: HostNode): FuseEntry {
+    const { validity } = this.#settings;
+    return { nodeId: node.id, entryValid: validity, attrValid: validity, attr: this.#stat.attr() };
+  }
+
+  #attr(fd: number): FuseAttrReply | number {
+    const error = this.#native.stat(fd, this.#stat.words);
+    return error < 0 ? error : { attr: this.#stat.attr(), attrValid: this.#settings.validity };
+  }
+
+  /** Whether a mode asks for more than the guest may give and a file has. */
+  #isPrivileged(mode: number, present: number): boolean {
+    if (this.#settings.setuid || (mode & fuse.S_IFMT) === fuse.S_IFDIR) return false;
+    return (mode & ~present & (fuse.S_ISUID | fuse.S_ISGID)) !== 0;
+  }
+
+  #make(
+    context: FuseContext,
+    parent: number,
+    name: string,
+    mode: number,
+    rdev: number,
+    target = '',
+  ): FuseEntry | number {
+    if (this.readOnly) return -fuse.EROFS;
+    const { uids, gids } = this.#settings;
+    const uid = uids.ofNew(context.uid);
+    const gid = gids.ofNew(context.gid);
+    if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
+    if (this.#isPrivileged(mode, 0)) return -fuse.EPERM;
+    const directory = this.#nodes.get(parent);
+    if (directory === undefined) return -fuse.ESTALE;
+    const to = this.#nodes.handleOf(directory);
+    if (to < 0) return to;
+    const { major, minor } = unpackDevice(rdev);
+    const { words } = this.#stat;
+    const handle = this.#native.make(to, name, target, mode, uid, gid, major, minor, this.#openat2, words);
+    if (handle < 0) return handle;
+    const node = this.#nodes.add(directory, name, handle);
+    return typeof node === 'number' ? node : this.#entry(node);
+  }
+
+  #remove(parent: number, name: string, isDirectory: 0 | 1): number {
+    if (this.readOnly) return -fuse.EROFS;
+    const node = this.#nodes.get(parent);
+    if (node === undefined) return -fuse.ESTALE;
+    const handle = this.#nodes.handleOf(node);
+    if (handle < 0) return handle;
+    this.#nodes.hold(this.#nodes.named(node, name));
+    const error = this.#native.unlink(handle, name, isDirectory);
+    if (error === 0) this.#nodes.unlinked(node, name);
+    return error;
+  }
+
+  #open(node: HostNode, flags: number, kills: boolean): OpenFile | number {
+    const writes = (flags & fuse.O_ACCMODE) !== fuse.O_RDONLY || (flags & fuse.O_TRUNC) !== 0;
+    if (this.readOnly && writes) return -fuse.EROFS;
+    const handle = this.#nodes.handleOf(node);
+    if (handle < 0) return handle;
+    const fd = this.#native.open(handle, flags, this.#settings.noatime);
+    if (fd >= 0 && kills && (flags & fuse.O_TRUNC) !== 0) this.#native.killPrivileges(fd);
+    return this.#files.add(node, fd, flags, false);
+  }
+
+  /** CREATE of a name that is there. */
+  #createExisting(directory: HostNode, name: string, flags: number, openFlags: number): FuseCreated | number {
+    const node = this.#nodes.lookup(directory, name);
+    if (typeof node === 'number') return node;
+    const file = this.#open(node, flags, (openFlags & fuse.FUSE_OPEN_KILL_SUIDGID) !== 0);
+    const attr = typeof file === 'number' ? file : this.#attr(file.fd);
+    if (typeof file === 'number' || typeof attr === 'number') {
+      this.#nodes.forget(node.id, 1);
+      return typeof file === 'number' ? file : -fuse.EIO;
+    }
+    return { entry: this.#entry(node), fh: file.fh, openFlags: this.#openFlags };
+  }
+
+  #truncate(node: HostNode, handle: number, changes: FuseSetattr): number {
+    const native = this.#native;
+    const kills = (changes.valid & fuse.FATTR_KILL_SUIDGID) !== 0;
+    const open = (changes.valid & fuse.FATTR_FH) === 0 ? undefined : this.#files.get(changes.fh, node.id);
+    if (typeof open === 'number') return open;
+    const fd = open?.fd ?? native.open(handle, fuse.O_WRONLY, 0);
+    if (fd < 0) return fd;
+    if (kills) native.killPrivileges(fd);
+    const error = native.truncate(fd, changes.size);
+    if (open === undefined) native.close(fd);
+    return error;
+  }
+
+  #chown(handle: number, { valid, uid, gid }: FuseSetattr): number {
+    const native = this.#native;
+    const error = native.stat(handle, this.#stat.words);
+    if (error < 0) return error;
+    const { uids, gids } = this.#settings;
+    const setsUid = (valid & fuse.FATTR_UID) !== 0 && uids.toGuest(this.#stat.uid) !== uid;
+    const setsGid = (valid & fuse.FATTR_GID) !== 0 && gids.toGuest(this.#stat.gid) !== gid;
+    if (!setsUid && !setsGid) return 0;
+    if ((setsUid && uids.squash) || (setsGid && gids.squash)) return -fuse.EPERM;
+    const hostUid = setsUid ? uids.toHost(uid) : UNCHANGED_ID;
+    const hostGid = setsGid ? gids.toHost(gid) : UNCHANGED_ID;
+    if (hostUid === undefined || hostGid === undefined) return -fuse.EOVERFLOW;
+    return native.chown(handle, hostUid, hostGid);
+  }
+
+  #chmod(node: HostNode, handle: number, mode: number): number {
+    if (node.type === fuse.S_IFLNK) return -fuse.EOPNOTSUPP;
+    const error = this.#native.stat(handle, this.#stat.words);
+    if (error < 0) return error;
+    const isDirectory = node.type === fuse.S_IFDIR;
+    if (!isDirectory && this.#isPrivileged(mode & 0o7777, this.#stat.mode)) return -fuse.EPERM;
+    return this.#native.chmod(handle, mode & 0o7777);
+  }
+
+  #utimens(handle: number, changes: FuseSetattr): number {
+    const nanoseconds = (set: number, now: number, value: number): number => {
+      if ((changes.valid & set) === 0) return UTIME_OMIT;
+      return (changes.valid & now) === 0 ? value : UTIME_NOW;
+    };
+    return this.#native.utimens(
+      handle,
+      changes.atime,
+      nanoseconds(fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, changes.atimensec),
+      changes.mtime,
+      nanoseconds(fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, changes.mtimensec),
+    );
+  }
+
+  #sync(file: OpenFile | number, dataOnly: boolean): number | Promise<number> {
+    if (typeof file === 'number') return file;
+    return this.#io.sync(file, dataOnly);
+  }
+
+  #isVisible(name: string): boolean {
+    const { xattrs } = this.#settings;
+    if (xattrs === 'all') return !name.startsWith('system.');
+    return xattrs === 'user' && name.startsWith('user.');
+  }
+}
+
+function openRoot(native: NativeFileSystem, path: string): number {
+  const root = native.openRoot(path);
+  if (root >= 0) return root;
+  if (root === -fuse.ENOENT) throw new VirtioDeviceError('NOT_FOUND', `directory ${path} does not exist`);
+  if (root === -fuse.ENOTDIR) throw new VirtioDeviceError('INVALID_OPTION', `${path} is no directory`);
+  if (root === -fuse.EACCES) {
+    throw new VirtioDeviceError('ACCESS_DENIED', `directory ${path} may not be opened`);
+  }
+  throw new VirtioDeviceError('IO_ERROR', `directory ${path} cannot be opened: errno ${-root}`);
+}
