@@ -2,7 +2,7 @@ import { aarch64 } from '@vmm/arch';
 import type { Aarch64Vcpu, Aarch64Vm } from '@vmm/hypervisor';
 import { createVmGicV2, createVmGicV3, GicV2m, type Trigger, type VmGicV2, type VmGicV3 } from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
-import { Bus, type Interrupt, type PciRoot } from '@vmm/vm-device';
+import { type AddressAllocator, Bus, type Interrupt, type PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { Pl011, Pl031, UARTDR, UARTFR } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
@@ -11,7 +11,7 @@ import { busHooks } from './bus-hooks.ts';
 import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
 import { PCI_ECAM_SIZE, PciBus } from './pci.ts';
 import { SerialPort } from './serial-port.ts';
-import { attachVirtioMmio } from './virtio-mmio.ts';
+import { allocatorOf, attachVirtioMmio } from './virtio-mmio.ts';
 
 /** Translation granules that the vCPUs have. */
 const PAGE_SIZES = [4096] as const;
@@ -40,6 +40,7 @@ export class Aarch64Machine implements Machine {
   readonly #gic: AnyGic;
   readonly #pci: AttachedPci | undefined;
   readonly #virtio: aarch64.MmioDeviceSlot[] = [];
+  readonly #sharedMemory: AddressAllocator | undefined;
   #timer: NodeJS.Timeout | undefined;
   #cmdline = '';
   #loaded: aarch64.LoadedKernel | undefined;
@@ -57,6 +58,7 @@ export class Aarch64Machine implements Machine {
       config.cpus,
       v2m === undefined ? aarch64.interruptIdentifiers(config.virtioDevices) : v2m.base + v2m.count,
     );
+    this.#sharedMemory = allocatorOf(aarch64.pciMmio64(config.memory));
     this.#addSerialPort(hooks.serialOutput);
     this.#addClock();
     this.#pci = v2m === undefined ? undefined : this.#addPci(v2m);
@@ -77,8 +79,12 @@ export class Aarch64Machine implements Machine {
     if (this.#pci !== undefined) return this.#pci.bus.attach(device, options);
     const slot = aarch64.virtioMmioSlot(this.#virtio.length);
     this.#virtio.push(slot);
-    const interrupt = this.#line(slot.intid, 'edge');
-    return attachVirtioMmio(this, { address: slot.address, interrupt }, device, options);
+    const place = {
+      address: slot.address,
+      interrupt: this.#line(slot.intid, 'edge'),
+      sharedMemory: this.#sharedMemory,
+    };
+    return attachVirtioMmio(this, place, device, options);
   }
 
   createVcpus(): readonly Aarch64Vcpu[] {

@@ -12,8 +12,14 @@ export type Architecture = 'x86_64' | 'aarch64';
 /** How virtio devices are connected: registers at fixed addresses (VIRTIO 1.3 §4.2), or functions on a PCI bus (§4.1). */
 export type TransportKind = 'mmio' | 'pci';
 
-/** What a device's transport is told besides what the machine knows. */
-export type AttachOptions = Pick<TransportOptions, 'name' | 'onError' | 'onIgnoredWrite' | 'ringFeatures'>;
+/**
+ * What a device's transport is told besides what the machine knows. `onSharedMemory` is where `Vm.mapMemory` puts memory
+ * for a region.
+ */
+export type AttachOptions = Pick<
+  TransportOptions,
+  'name' | 'onError' | 'onIgnoredWrite' | 'onSharedMemory' | 'ringFeatures'
+>;
 
 /** What a guest asks of its platform by way of a device. */
 export type PowerRequest = 'shutdown' | 'reset';

@@ -4,22 +4,39 @@ import {
   VIRTIO_MMIO_INTERRUPT_STATUS,
   VIRTIO_MMIO_SIZE,
 } from '@vmm/virtio-devices';
-import type { Interrupt } from '@vmm/vm-device';
+import { AddressAllocator, type Interrupt } from '@vmm/vm-device';
 import type { AttachOptions, Machine } from './machine.ts';
+
+/** Shared memory begins where a guest may map it by large pages. */
+const SHARED_MEMORY_ALIGNMENT = 2 ** 21;
 
 /** Place and interrupt of a virtio-mmio device; its line is edge-triggered. */
 export interface VirtioMmioSlot {
   readonly address: number;
   readonly interrupt: Interrupt;
+  /** Where its shared memory regions get their places. Default: the driver sees none. */
+  readonly sharedMemory: AddressAllocator | undefined;
+}
+
+/** For shared memory regions: PCI's window behind the guest's memory serves them too, where there is no PCI. */
+export function allocatorOf(
+  window: { readonly guestAddress: number; readonly size: number } | undefined,
+): AddressAllocator | undefined {
+  return window && new AddressAllocator(window.guestAddress, window.size);
 }
 
 /** Gives a device its registers in a slot of the machine. Reads of InterruptStatus do not exit where a hypervisor can. */
 export function attachVirtioMmio(
   { vm, memory, mmio }: Pick<Machine, 'vm' | 'memory' | 'mmio'>,
-  { address, interrupt }: VirtioMmioSlot,
+  { address, interrupt, sharedMemory }: VirtioMmioSlot,
   device: VirtioDevice,
   options: AttachOptions,
 ): VirtioMmioTransport {
+  const places =
+    sharedMemory &&
+    device.sharedMemory?.map(
+      ({ size }) => sharedMemory.allocate(size, { alignment: SHARED_MEMORY_ALIGNMENT }).address,
+    );
   const transport = new VirtioMmioTransport({
     ...options,
     device,
@@ -27,6 +44,7 @@ export function attachVirtioMmio(
     interrupt,
     address,
     doorbells: vm,
+    ...(places && { sharedMemory: places }),
     interruptStatus: vm.shadowRead(address + VIRTIO_MMIO_INTERRUPT_STATUS, 0),
   });
   mmio.register(address, VIRTIO_MMIO_SIZE, transport, `virtio ${options.name ?? device.name}`);

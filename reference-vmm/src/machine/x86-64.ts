@@ -2,7 +2,7 @@ import { x86_64 } from '@vmm/arch';
 import type { CpuidEntry, X86Vcpu, X86Vm } from '@vmm/hypervisor';
 import { type IoApic, type VmIrqChip, createVmIrqChip } from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
-import { Bus, type PciRoot } from '@vmm/vm-device';
+import { type AddressAllocator, Bus, type PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { AcpiPower, CmosRtc, I8042, PostCodePort, Uart16550A } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
@@ -12,7 +12,7 @@ import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest 
 import { PCI_ECAM_SIZE, PciBus } from './pci.ts';
 import { PortBus } from './port-bus.ts';
 import { SerialPort } from './serial-port.ts';
-import { attachVirtioMmio } from './virtio-mmio.ts';
+import { allocatorOf, attachVirtioMmio } from './virtio-mmio.ts';
 
 /** Port of power-on self-test codes, which kernels also write to in order to wait. */
 const POST_CODE_PORT = 0x80;
@@ -40,6 +40,7 @@ export class X86Machine implements Machine {
   readonly #irqChip: VmIrqChip;
   readonly #pci: AttachedPci | undefined;
   readonly #virtio: x86_64.MmioDeviceSlot[] = [];
+  readonly #sharedMemory: AddressAllocator | undefined;
   #cmdline = '';
   #loaded: x86_64.LoadedKernel | undefined;
 
@@ -56,6 +57,7 @@ export class X86Machine implements Machine {
     if (ioApic !== undefined) {
       this.#addIoApic(ioApic);
     }
+    this.#sharedMemory = allocatorOf(x86_64.pciMmio64(config.memory));
     this.#addSerialPort(hooks.serialOutput);
     this.#addPower();
     this.#addLegacy();
@@ -77,8 +79,12 @@ export class X86Machine implements Machine {
     if (this.#pci !== undefined) return this.#pci.bus.attach(device, options);
     const slot = x86_64.virtioMmioSlot(this.#virtio.length);
     this.#virtio.push(slot);
-    const interrupt = this.#irqChip.createLine(slot.gsi, 'edge');
-    return attachVirtioMmio(this, { address: slot.address, interrupt }, device, options);
+    const place = {
+      address: slot.address,
+      interrupt: this.#irqChip.createLine(slot.gsi, 'edge'),
+      sharedMemory: this.#sharedMemory,
+    };
+    return attachVirtioMmio(this, place, device, options);
   }
 
   createVcpus(): readonly X86Vcpu[] {
