@@ -26,7 +26,9 @@ export async function bootFiles(
   devices: readonly PreparedDevice[],
   progress: Progress,
 ): Promise<BootFiles> {
-  const cmdline = new CommandLine().append(config.cmdline ?? defaultCmdline(arch, config.transport)).toString();
+  const cmdline = new CommandLine()
+    .append(config.cmdline ?? defaultCmdline(arch, config.transport))
+    .toString();
   if (config.kernel !== undefined) {
     return {
       kernel: config.kernel,

@@ -1,7 +1,11 @@
 import type { BlockBackend } from '@vmm/virtio-devices';
 import { DEFAULT_CPUS, DEFAULT_MEMORY, type RingKind, type VmmConfig } from './config.ts';
+import type { BalloonConfig } from './devices/balloon.ts';
 import type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';
 import type { DiskConfig, DiskOptions } from './devices/disk.ts';
+import type { NetworkConfig } from './devices/network.ts';
+import type { ShareConfig, ShareOptions } from './devices/share.ts';
+import type { VsockConfig } from './devices/vsock.ts';
 import type { CpioEntry } from './guest/cpio.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
 import type {
@@ -37,6 +41,10 @@ export class VmBuilder {
   #transport: TransportKind | undefined;
   #ring: RingKind | undefined;
   readonly #disks: DiskConfig[] = [];
+  readonly #networks: NetworkConfig[] = [];
+  readonly #shares: ShareConfig[] = [];
+  #vsock: VsockConfig | undefined;
+  #balloon: BalloonConfig | undefined;
   readonly #devices: CustomDeviceConfig[] = [];
   readonly #guestFiles: CpioEntry[] = [];
   #host: VmmHost = {};
@@ -130,6 +138,30 @@ export class VmBuilder {
     return this;
   }
 
+  /** Adds a network device: `eth0`, `eth1` … in the order of the calls. */
+  networkDevice(network: NetworkConfig): this {
+    this.#networks.push(network);
+    return this;
+  }
+
+  /** Shares a directory of the host's; the built-in guest mounts it at `/mnt/TAG`, or where it is told. */
+  shareDirectory(directory: string, options: ShareOptions = {}): this {
+    this.#shares.push({ ...options, directory });
+    return this;
+  }
+
+  /** Sockets between host and guest, {@link Vmm.vsock}; `cid` is the guest's address, from 3. */
+  vsock(cid: number, options: Omit<VsockConfig, 'cid'> = {}): this {
+    this.#vsock = { ...options, cid };
+    return this;
+  }
+
+  /** A balloon, {@link Vmm.balloon}, by which the guest gives memory back. */
+  balloon(options: BalloonConfig = {}): this {
+    this.#balloon = options;
+    return this;
+  }
+
   /**
    * Adds a virtio device of one's own, behind all others.
    *
@@ -169,7 +201,12 @@ export class VmBuilder {
       cpus: this.#cpus,
       memory: this.#memory,
       disks: [...this.#disks],
+      networks: [...this.#networks],
+      shares: [...this.#shares],
       devices: [...this.#devices],
+      ...(this.#vsock === undefined ? {} : { vsock: this.#vsock }),
+      ...(this.#balloon === undefined ? {} : { balloon: this.#balloon }),
+
       ...(this.#transport === undefined ? {} : { transport: this.#transport }),
       ...(this.#ring === undefined ? {} : { ring: this.#ring }),
       ...(this.#hypervisor === undefined ? {} : { hypervisor: this.#hypervisor }),

@@ -1,5 +1,9 @@
+import { type BalloonConfig, checkBalloon } from './devices/balloon.ts';
 import type { CustomDeviceConfig } from './devices/custom.ts';
 import { type DiskConfig, checkDisk } from './devices/disk.ts';
+import { type NetworkConfig, checkNetwork } from './devices/network.ts';
+import { type ShareConfig, checkShares } from './devices/share.ts';
+import { type VsockConfig, checkVsock } from './devices/vsock.ts';
 import { VmmError } from './errors.ts';
 import type { CpioEntry } from './guest/cpio.ts';
 import type { HypervisorChoice } from './hypervisors.ts';
@@ -43,6 +47,14 @@ export interface VmmConfig {
   readonly ring?: RingKind;
   /** `/dev/vda`, `/dev/vdb` … */
   readonly disks: readonly DiskConfig[];
+  /** `eth0`, `eth1` … */
+  readonly networks?: readonly NetworkConfig[];
+  /** Directories of the host's that the guest sees. */
+  readonly shares?: readonly ShareConfig[];
+  /** Sockets between host and guest. */
+  readonly vsock?: VsockConfig;
+  /** By which the guest gives memory back. */
+  readonly balloon?: BalloonConfig;
   /** Virtio devices of one's own, behind all others. */
   readonly devices?: readonly CustomDeviceConfig[];
   /** Program and arguments that the built-in guest runs instead of a shell. */
@@ -84,6 +96,10 @@ export function validateConfig(config: VmmConfig, limits: ConfigLimits): void {
     );
   }
   for (const [index, disk] of config.disks.entries()) checkDisk(disk, index);
+  for (const [index, network] of (config.networks ?? []).entries()) checkNetwork(network, index);
+  checkShares(config.shares ?? []);
+  if (config.vsock !== undefined) checkVsock(config.vsock);
+  if (config.balloon !== undefined) checkBalloon(config.balloon, config.memory);
   if (config.command !== undefined) {
     if (config.command.length === 0) throw new VmmError('INVALID_CONFIG', 'command: is empty');
     if (config.kernel !== undefined || config.initrd !== undefined) {

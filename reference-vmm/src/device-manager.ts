@@ -28,11 +28,6 @@ export interface AttachedDevice {
   readonly transport: VirtioTransport;
 }
 
-/** How many virtio devices a VM of this configuration has; beside those that are listed, console and entropy. */
-export function virtioDeviceCount({ disks, devices = [] }: VmmConfig): number {
-  return 2 + disks.length + devices.length;
-}
-
 const ACKNOWLEDGED = new TextEncoder().encode('done\n');
 
 /** Longest answer of the guest's init on the control port, in bytes. */

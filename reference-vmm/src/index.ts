@@ -1,8 +1,12 @@
 export { VmBuilder } from './builder.ts';
 export { type RingKind, type VmmConfig, parseDuration, parseSize } from './config.ts';
+export type { BalloonConfig } from './devices/balloon.ts';
 export type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';
 export { type DiskConfig, type DiskOptions, parseDisk } from './devices/disk.ts';
+export type { NetworkConfig, NetworkOptions, PortForward } from './devices/network.ts';
 export type { DeviceHost } from './devices/prepared.ts';
+export type { ShareConfig, ShareOptions } from './devices/share.ts';
+export type { VsockConfig } from './devices/vsock.ts';
 export type { RateConfig } from './devices/rate.ts';
 export type { ExitSite, ExitStatistics } from './exit-statistics.ts';
 export { VmmError, type VmmErrorCode } from './errors.ts';

@@ -1,14 +1,8 @@
 import type { GuestMemory } from '@vmm/vm-memory';
 import { bootFiles } from './boot-files.ts';
 import { type VmmConfig, validateConfig } from './config.ts';
-import {
-  type AttachedDevice,
-  type CommandStreams,
-  DeviceManager,
-  GuestConsole,
-  virtioDeviceCount,
-} from './device-manager.ts';
-import { closeDevices, prepareDevices } from './devices/prepare.ts';
+import { type AttachedDevice, type CommandStreams, DeviceManager, GuestConsole } from './device-manager.ts';
+import { closeDevices, prepareDevices, virtioDeviceCount } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';

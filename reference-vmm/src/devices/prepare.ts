@@ -1,7 +1,9 @@
 import { VirtioEntropy } from '@vmm/virtio-devices';
 import type { VmmConfig } from '../config.ts';
+import { VmmError } from '../errors.ts';
 import { prepareCustomDevice } from './custom.ts';
 import { prepareDisk } from './disk.ts';
+import { prepareNetwork } from './network.ts';
 import type { PreparedDevice } from './prepared.ts';
 
 const ENTROPY: PreparedDevice = {
@@ -21,6 +23,14 @@ export async function prepareDevices(config: VmmConfig): Promise<PreparedDevice[
   const prepared: PreparedDevice[] = [ENTROPY];
   try {
     for (const [index, disk] of config.disks.entries()) prepared.push(prepareDisk(disk, index));
+    for (const [index, network] of (config.networks ?? []).entries())
+      prepared.push(prepareNetwork(network, index));
+    for (const [what, value] of Object.entries({
+      share: config.shares?.[0],
+      vsock: config.vsock,
+      balloon: config.balloon,
+    }))
+      if (value !== undefined) throw new VmmError('NOT_YET', `${what}: is not there yet`);
     for (const [index, device] of (config.devices ?? []).entries())
       prepared.push(prepareCustomDevice(device, index));
     return prepared;
@@ -28,6 +38,13 @@ export async function prepareDevices(config: VmmConfig): Promise<PreparedDevice[
     await closeDevices(prepared);
     throw error;
   }
+}
+
+/** How many virtio devices a VM of this configuration has, the console among them. */
+export function virtioDeviceCount(config: VmmConfig): number {
+  const { disks, networks = [], shares = [], devices = [], vsock, balloon } = config;
+  const optional = [vsock, balloon].filter((each) => each !== undefined).length;
+  return 2 + optional + disks.length + networks.length + shares.length + devices.length;
 }
 
 /** Closes all of them, whatever one of them throws. */

@@ -6,7 +6,7 @@ import { VmmError } from '../errors.ts';
 import type { Architecture } from '../machine/machine.ts';
 import { PrivateApt, type Progress } from './apt.ts';
 import { type CpioEntry, buildCpio } from './cpio.ts';
-import { BASE_MODULES_FILE, initScript, lines } from './init.ts';
+import { BASE_MODULES_FILE, DHCP_SCRIPT, initScript, lines } from './init.ts';
 import { KernelModules, firstOf, kernelImage } from './kernel-package.ts';
 
 /** Drivers that a run may need and that the stock cloud kernel does not have built in. */
@@ -163,7 +163,9 @@ export function cachedGuests(): CachedGuest[] {
 function guestDirectory(arch: Architecture): string {
   const { name, tty } = DEBIAN[arch];
   const key = createHash('sha256')
-    .update([GUEST_FORMAT, initScript(tty), BASE_MODULES.join(), GUEST_MODULES.join()].join('\0'))
+    .update(
+      [GUEST_FORMAT, initScript(tty), DHCP_SCRIPT, BASE_MODULES.join(), GUEST_MODULES.join()].join('\0'),
+    )
     .digest('hex')
     .slice(0, 12);
   return join(cacheDirectory(), `guest-${name}-${key}`);
@@ -225,6 +227,7 @@ function initramfsEntries(
     'lib',
     'lib/modules',
     'etc',
+    'etc/udhcpc',
     'root',
     'proc',
     'sys',
@@ -240,6 +243,7 @@ function initramfsEntries(
     { type: 'file', path: 'bin/busybox', data: readFileSync(busybox), mode: 0o755 },
     { type: 'symlink', path: 'bin/sh', target: 'busybox' },
     { type: 'file', path: 'etc/passwd', data: text.encode('root:x:0:0:root:/root:/bin/sh\n') },
+    { type: 'file', path: 'etc/udhcpc/default.script', data: text.encode(DHCP_SCRIPT), mode: 0o755 },
     { type: 'file', path: 'etc/group', data: text.encode('root:x:0:\n') },
     ...modules.map(({ name, data }): CpioEntry => ({ type: 'file', path: `lib/modules/${name}.ko`, data })),
     { type: 'file', path: BASE_MODULES_FILE, data: text.encode(lines(modules.map(({ name }) => name))) },

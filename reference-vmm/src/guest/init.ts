@@ -93,6 +93,21 @@ poweroff -f
 `;
 }
 
+/** What busybox's DHCP client calls: it has the lease in its environment. */
+export const DHCP_SCRIPT = `#!/bin/sh
+case "$1" in
+  deconfig) ip addr flush dev "$interface"; ip link set "$interface" up ;;
+  bound | renew)
+    ip addr replace "$ip/\${mask:-24}" dev "$interface"
+    for each in $router; do ip route replace default via "$each" dev "$interface" && break; done
+    [ -z "$mtu" ] || ip link set "$interface" mtu "$mtu"
+    [ -z "$domain" ] || echo "search $domain" >/etc/resolv.conf.new
+    for each in $dns; do echo "nameserver $each" >>/etc/resolv.conf.new; done
+    [ ! -f /etc/resolv.conf.new ] || mv /etc/resolv.conf.new /etc/resolv.conf
+    ;;
+esac
+`;
+
 /** The file that runs a command: it is executed, never taken for a word of the shell's own. */
 export function commandScript(command: readonly string[]): string {
   const words = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
