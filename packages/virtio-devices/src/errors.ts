@@ -26,6 +26,8 @@ export type VirtioDeviceErrorCode =
   | 'INVALID_SIZE'
   /** Another process has the disk image open for writing, or has it open and it is to be written here. */
   | 'LOCKED'
+  /** An interface of the host is in use, or is something else. */
+  | 'IN_USE'
   /** The native addon is needed and is not there; `cause` says why. */
   | 'NO_ADDON'
   /** The host failed to read, write or flush; `cause` has its error. */

@@ -58,10 +58,11 @@ export interface NetBackend {
   transmit(pair: number, batch: TransmitBatch): void;
 
   /**
-   * Fills buffers until one of them is in the way of the next frame, or `buffers.wanted` frames are there.
+   * Fills buffers until `buffers.wanted` is 0, or there is no room for the next frame: then the device calls
+   * again when the driver has lent more. A backend that passed many frames without delivering one sets
+   * `buffers.wanted` to 0, so as to go on in a later turn.
    *
-   * @returns false when there are no more frames: `readable()` follows when there are. True: frames are
-   *   left, or may be
+   * @returns false when there are no more frames: `readable()` follows when there are
    */
   receive(pair: number, buffers: ReceiveBuffers): boolean;
 

@@ -1,6 +1,6 @@
 import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
-import type { NetBackend, NetBackendClient, NetBackendSetup } from './backend.ts';
+import type { NetBackend, NetBackendClient } from './backend.ts';
 import { ETH_HLEN, NET_MAX_FRAME } from './constants.ts';
 import { FrameQueue } from './frame-queue.ts';
 import type { ReceiveBuffers } from './receive-buffers.ts';
@@ -159,7 +159,7 @@ export class FrameStream implements NetBackend, AsyncIterable<Uint8Array<ArrayBu
     if (this.#closed) client.carrier(false);
   }
 
-  configure(_setup: NetBackendSetup | undefined): void {
+  configure(): void {
     // Nothing depends on it: without a driver frames wait, as many as may.
   }
 

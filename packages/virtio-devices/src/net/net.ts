@@ -485,7 +485,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
           batch.clear();
           const taken = this.#collect(queue, batch, Math.min(frames, FRAMES_PER_CALL));
           done = taken < 0;
-          if (batch.remaining === 0) break;
+          if (batch.end === 0) break;
           bytes -= Math.abs(taken);
         }
         frames -= this.#send(index, queue, batch);

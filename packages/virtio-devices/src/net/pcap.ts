@@ -29,10 +29,10 @@ export class PcapEncoder {
   /**
    * What the file begins with.
    *
-   * @param name of the interface
+   * @param name of the interface, ASCII
    */
   header(name: string): Uint8Array {
-    const text = new TextEncoder().encode(name);
+    const text = Uint8Array.from(name, (character) => character.charCodeAt(0) & 0x7f);
     const padded = Math.ceil(text.length / 4) * 4;
     const interfaceLength = 20 + 4 + padded + 4;
     const bytes = new Uint8Array(28 + interfaceLength);

@@ -4,3 +4,6 @@ export { HostDirectory, type HostDirectoryStatistics } from './fs-host-directory
 export type { HostDirectoryCache, HostDirectoryOptions } from './fs-options.ts';
 export type { IdMapping, IdRange } from './fs-ids.ts';
 export type { HostDirectoryState } from './fs-state.ts';
+export { TapBackend, type TapBackendOptions } from './net-tap.ts';
+export { PasstBackend, type PasstOptions, type PortForward } from './net-passt.ts';
+export { PcapFile } from './net-pcap.ts';
