@@ -108,3 +108,15 @@ export {
   type VsockListener,
   type VsockListenOptions,
 } from './vsock/vsock.ts';
+
+export * from './balloon/constants.ts';
+export {
+  VirtioBalloon,
+  type VirtioBalloonOptions,
+  type VirtioBalloonState,
+  type VirtioBalloonStatistics,
+} from './balloon/balloon.ts';
+export type { FreePageHints, FreePageSink } from './balloon/hinting.ts';
+export type { MemoryRelease } from './balloon/release.ts';
+export type { BalloonGuestStatistics } from './balloon/statistics.ts';
+export type { GuestStatisticsOptions } from './balloon/statistics-queue.ts';

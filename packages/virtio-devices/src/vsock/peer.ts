@@ -18,7 +18,7 @@ import {
   VIRTIO_VSOCK_TYPE_SEQPACKET,
   VIRTIO_VSOCK_TYPE_STREAM,
 } from './constants.ts';
-import { Deferred } from './deferred.ts';
+import { Deferred } from '../deferred.ts';
 import type { VsockHeader } from './header.ts';
 import { InputQueue, MessageSizes } from './input-queue.ts';
 import { OutputQueue } from './output-queue.ts';

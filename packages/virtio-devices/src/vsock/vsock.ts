@@ -6,7 +6,7 @@ import { FeatureSet } from '../features.ts';
 import type { SetTimer } from '../rate-limiter.ts';
 import { StateReader } from '../state.ts';
 import { VIRTIO_ID_VSOCK } from '../virtio.ts';
-import type { AbortSignalLike } from './abort.ts';
+import type { AbortSignalLike } from '../abort.ts';
 import type { VsockConnection, VsockType } from './connection.ts';
 import { ConnectionTable } from './connections.ts';
 import {
@@ -29,7 +29,7 @@ import {
 import { VsockHeader } from './header.ts';
 import { Peer } from './peer.ts';
 import { ResetReplies } from './replies.ts';
-import { hostTimer } from './timer.ts';
+import { hostTimer } from '../host-timer.ts';
 
 /** Bytes of data from the guest after which the rest waits for the next turn of the event loop. */
 const INPUT_PER_TURN = 1024 * 1024;

@@ -1,4 +1,4 @@
-import type { SetTimer } from '../rate-limiter.ts';
+import type { SetTimer } from './rate-limiter.ts';
 
 /** What hosts have of timers; not part of ECMAScript. */
 interface HostTimers {
