@@ -1,4 +1,10 @@
-import { type NetBackend, VirtioNet, type VirtioNetOptions } from '@vmm/virtio-devices';
+import { type NetBackend, PcapRecorder, VirtioNet, type VirtioNetOptions } from '@vmm/virtio-devices';
+import {
+  PasstBackend,
+  type PortForward as PasstPortForward,
+  PcapFile,
+  TapBackend,
+} from '@vmm/virtio-devices/node';
 import { VmmError } from '../errors.ts';
 import { OptionList } from './option-list.ts';
 import { type PreparedDevice, quoted } from './prepared.ts';
@@ -12,7 +18,7 @@ export interface NetworkOptions extends RateConfig {
   readonly mtu?: number | undefined;
   /** Queue pairs, 1 to 16. Default 1. */
   readonly queues?: number | undefined;
-  /** File that all frames are recorded to (pcap). */
+  /** File that all frames are recorded to (pcapng). */
   readonly pcap?: string | undefined;
   /**
    * How the built-in guest configures its interface: by DHCP, with an IPv4 address like `10.0.0.2/24`, or not at all.
@@ -45,6 +51,8 @@ export type NetworkConfig = NetworkOptions &
         readonly kind: 'user';
         readonly tcp?: readonly PortForward[] | undefined;
         readonly udp?: readonly PortForward[] | undefined;
+        /** The guest reaches servers on the host's loopback addresses, at the address of its gateway. Default false. */
+        readonly hostLoopback?: boolean | undefined;
       }
     | {
         readonly kind: 'backend';
@@ -56,6 +64,8 @@ const MAX_QUEUES = 16;
 const MIN_MTU = 68;
 const MAX_MTU = 65535;
 const MAX_PORT = 65535;
+/** IPv6 has no smaller one (RFC 8200 §5). */
+const PASST_MIN_MTU = 1280;
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i;
 /** IFNAMSIZ, and what Linux refuses in a name (dev_valid_name). */
 const INTERFACE = /^(?!\.{1,2}$)[^\s/:]{1,15}$/;
@@ -98,7 +108,7 @@ export function checkNetwork(config: NetworkConfig, index: number): void {
 }
 
 /**
- * Reads `tap[=NAME]` or `user[,tcp=[ADDRESS:]HOST:GUEST][,udp=…]`, and behind either `[,mac=…][,mtu=N][,queues=N]
+ * Reads `tap[=NAME]` or `user[,tcp=[ADDRESS:]HOST:GUEST][,udp=…][,host-loopback]`, and behind either `[,mac=…][,mtu=N][,queues=N]
  * [,pcap=FILE][,ip=dhcp|none|ADDRESS/BITS][,gateway=ADDRESS][,bandwidth=BYTES][,iops=N]`; `none`.
  *
  * @returns undefined for `none`
@@ -119,7 +129,8 @@ export function parseNetwork(text: string): NetworkConfig | undefined {
     if (kind === 'user' && name === undefined) {
       const ports = (protocol: string): PortForward[] =>
         options.texts(protocol).map((each) => parseForward(options, protocol, each));
-      return { kind, tcp: ports('tcp'), udp: ports('udp'), ...common(options) };
+      const hostLoopback = options.flag('host-loopback');
+      return { kind, tcp: ports('tcp'), udp: ports('udp'), hostLoopback, ...common(options) };
     }
     throw options.error(`"${options.value}" is not tap, tap=NAME, user or none`);
   })();
@@ -178,11 +189,17 @@ export function networkSetup(config: NetworkConfig, index: number): string[] {
   }
 }
 
-/** Opens the backend. @throws VmmError, VirtioDeviceError */
-export function prepareNetwork(config: NetworkConfig, index: number): PreparedDevice {
-  if (config.kind !== 'backend')
-    throw new VmmError('NOT_YET', `net ${index}: there is no ${config.kind} yet`);
-  const { backend } = config;
+/** Opens the backend. @throws VirtioDeviceError */
+export async function prepareNetwork(config: NetworkConfig, index: number): Promise<PreparedDevice> {
+  const opened = await openBackend(config);
+  let recording: PcapFile | undefined;
+  try {
+    recording = config.pcap === undefined ? undefined : new PcapFile(config.pcap);
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+  const backend = recording === undefined ? opened : new PcapRecorder(opened, { sink: recording.sink });
   return {
     name: `net${index}`,
     drivers: ['virtio_net'],
@@ -196,8 +213,34 @@ export function prepareNetwork(config: NetworkConfig, index: number): PreparedDe
         ...limiters(config),
         onError: (error) => debug(error.message),
       }),
-    close: () => backend.close(),
+    close: async () => {
+      await backend.close();
+      recording?.close();
+    },
   };
+}
+
+async function openBackend(config: NetworkConfig): Promise<NetBackend> {
+  switch (config.kind) {
+    case 'backend':
+      return config.backend;
+    case 'tap':
+      return new TapBackend({
+        ...(config.interface === undefined ? {} : { name: config.interface }),
+        ...(config.queues === undefined ? {} : { queuePairs: config.queues }),
+      });
+    case 'user':
+      return await PasstBackend.start({
+        tcpPorts: forwards(config.tcp),
+        udpPorts: forwards(config.udp),
+        hostLoopback: config.hostLoopback ?? false,
+        ...(config.mtu === undefined ? {} : { mtu: Math.max(config.mtu, PASST_MIN_MTU) }),
+      });
+  }
+}
+
+function forwards(ports: readonly PortForward[] = []): PasstPortForward[] {
+  return ports.map(({ address, ...port }) => (address === undefined ? port : { ...port, address }));
 }
 
 /** Each direction has the whole rate for itself. */

@@ -5,6 +5,7 @@ import { prepareCustomDevice } from './custom.ts';
 import { prepareDisk } from './disk.ts';
 import { prepareNetwork } from './network.ts';
 import type { PreparedDevice } from './prepared.ts';
+import { prepareShare } from './share.ts';
 
 const ENTROPY: PreparedDevice = {
   name: 'entropy',
@@ -24,9 +25,9 @@ export async function prepareDevices(config: VmmConfig): Promise<PreparedDevice[
   try {
     for (const [index, disk] of config.disks.entries()) prepared.push(prepareDisk(disk, index));
     for (const [index, network] of (config.networks ?? []).entries())
-      prepared.push(prepareNetwork(network, index));
+      prepared.push(await prepareNetwork(network, index));
+    for (const [index, share] of (config.shares ?? []).entries()) prepared.push(prepareShare(share, index));
     for (const [what, value] of Object.entries({
-      share: config.shares?.[0],
       vsock: config.vsock,
       balloon: config.balloon,
     }))

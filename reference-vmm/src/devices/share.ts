@@ -1,6 +1,8 @@
+import { VirtioFs } from '@vmm/virtio-devices';
+import { HostDirectory } from '@vmm/virtio-devices/node';
 import { VmmError } from '../errors.ts';
 import { OptionList } from './option-list.ts';
-import { quoted } from './prepared.ts';
+import { type PreparedDevice, quoted } from './prepared.ts';
 
 /** How a directory is shared. */
 export interface ShareOptions {
@@ -97,4 +99,18 @@ export function shareSetup({ tag, mountPoint, readOnly }: Share): string[] {
   return [
     `mkdir -p ${target} && mount -t virtiofs ${options}${quoted(tag)} ${target} || echo "cannot mount share ${tag}" >/dev/console`,
   ];
+}
+
+/** Opens the directory. @throws VirtioDeviceError when it cannot be shared */
+export function prepareShare(config: ShareConfig, index: number): PreparedDevice {
+  const share = resolveShare(config);
+  const handler = new HostDirectory(share.directory, { readOnly: share.readOnly });
+  return {
+    name: `share${index}`,
+    drivers: ['virtiofs'],
+    setup: shareSetup(share),
+    create: ({ debug }) =>
+      new VirtioFs({ tag: share.tag, handler, onError: (error) => debug(error.message) }),
+    close: () => handler.close(),
+  };
 }
