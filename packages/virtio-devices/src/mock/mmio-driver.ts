@@ -1,4 +1,5 @@
 import { MockInterrupt } from '@vmm/vm-device/mock';
+import type { QueueConfig } from '@vmm/virtio-queue';
 import type { MockDriver, MockSplitDriver } from '@vmm/virtio-queue/mock';
 import type { VirtioDevice } from '../device.ts';
 import { FeatureSet } from '../features.ts';
@@ -51,15 +52,13 @@ export class MockMmioDriver<Ring extends MockDriver = MockSplitDriver> extends M
     return new FeatureSet(low, this.read(mmio.VIRTIO_MMIO_DEVICE_FEATURES));
   }
 
-  override writeFeatures(features: FeatureSet): void {
-    this.write(mmio.VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-    this.write(mmio.VIRTIO_MMIO_DRIVER_FEATURES, features.low);
-    this.write(mmio.VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-    this.write(mmio.VIRTIO_MMIO_DRIVER_FEATURES, features.high);
+  override writeFeatureWord(select: number, value: number): void {
+    this.write(mmio.VIRTIO_MMIO_DRIVER_FEATURES_SEL, select);
+    this.write(mmio.VIRTIO_MMIO_DRIVER_FEATURES, value);
   }
 
-  override enableQueue(index: number): void {
-    const { size, descriptorArea, driverArea, deviceArea } = this.rings[index]!.config;
+  override enableQueue(index: number, changes: Partial<QueueConfig> = {}): void {
+    const { size, descriptorArea, driverArea, deviceArea } = { ...this.rings[index]!.config, ...changes };
     this.write(mmio.VIRTIO_MMIO_QUEUE_SEL, index);
     this.write(mmio.VIRTIO_MMIO_QUEUE_SIZE, size);
     this.#writeAddress(mmio.VIRTIO_MMIO_QUEUE_DESC_LOW, descriptorArea);

@@ -1,6 +1,7 @@
 import * as pci from '@vmm/vm-device';
 import { Bus, PciRoot } from '@vmm/vm-device';
 import { MockInterrupt, MockMsiController } from '@vmm/vm-device/mock';
+import type { QueueConfig } from '@vmm/virtio-queue';
 import type { MockDriver, MockSplitDriver } from '@vmm/virtio-queue/mock';
 import type { VirtioDevice } from '../device.ts';
 import { FeatureSet } from '../features.ts';
@@ -144,11 +145,9 @@ export class MockPciDriver<Ring extends MockDriver = MockSplitDriver> extends Mo
     return new FeatureSet(low, this.readCommon(reg.VIRTIO_PCI_COMMON_DEVICE_FEATURE, 4));
   }
 
-  override writeFeatures(features: FeatureSet): void {
-    this.writeCommon(reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, 4, 0);
-    this.writeCommon(reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE, 4, features.low);
-    this.writeCommon(reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, 4, 1);
-    this.writeCommon(reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE, 4, features.high);
+  override writeFeatureWord(select: number, value: number): void {
+    this.writeCommon(reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, 4, select);
+    this.writeCommon(reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE, 4, value);
   }
 
   override setUpQueues(): void {
@@ -156,8 +155,8 @@ export class MockPciDriver<Ring extends MockDriver = MockSplitDriver> extends Mo
     super.setUpQueues();
   }
 
-  override enableQueue(index: number): void {
-    const { size, descriptorArea, driverArea, deviceArea } = this.rings[index]!.config;
+  override enableQueue(index: number, changes: Partial<QueueConfig> = {}): void {
+    const { size, descriptorArea, driverArea, deviceArea } = { ...this.rings[index]!.config, ...changes };
     this.writeCommon(reg.VIRTIO_PCI_COMMON_QUEUE_SELECT, 2, index);
     this.writeCommon(reg.VIRTIO_PCI_COMMON_QUEUE_SIZE, 2, size);
     this.#writeAddress(reg.VIRTIO_PCI_COMMON_QUEUE_DESC, descriptorArea);

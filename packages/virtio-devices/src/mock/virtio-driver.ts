@@ -1,4 +1,5 @@
 import { GuestMemory } from '@vmm/vm-memory';
+import type { QueueConfig } from '@vmm/virtio-queue';
 import { createMockDriver } from '@vmm/virtio-queue/mock';
 import type { MockDriver } from '@vmm/virtio-queue/mock';
 import type { VirtioDeviceError } from '../errors.ts';
@@ -68,9 +69,14 @@ export abstract class MockVirtioDriver<Ring extends MockDriver = MockDriver> {
   abstract set status(value: number);
 
   abstract readFeatures(): FeatureSet;
-  abstract writeFeatures(features: FeatureSet): void;
-  /** Writes the registers of one queue, and enables it. */
-  abstract enableQueue(index: number): void;
+  /** @param select 0 for bits 31:0, 1 for bits 63:32 */
+  abstract writeFeatureWord(select: number, value: number): void;
+  /**
+   * Writes the registers of one queue, and enables it.
+   *
+   * @param changes what to write instead of what the ring says
+   */
+  abstract enableQueue(index: number, changes?: Partial<QueueConfig>): void;
   /** Whether the queue reads as enabled. */
   abstract isEnabled(index: number): boolean;
   /** §2.6.1. */
@@ -85,6 +91,11 @@ export abstract class MockVirtioDriver<Ring extends MockDriver = MockDriver> {
    * configuration) and acknowledges them.
    */
   abstract acknowledge(): number;
+
+  writeFeatures(features: FeatureSet): void {
+    this.writeFeatureWord(0, features.low);
+    this.writeFeatureWord(1, features.high);
+  }
 
   get needsReset(): boolean {
     return (this.status & VIRTIO_STATUS_DEVICE_NEEDS_RESET) !== 0;

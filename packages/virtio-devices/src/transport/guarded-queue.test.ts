@@ -1,5 +1,5 @@
 import { GuestMemory } from '@vmm/vm-memory';
-import { createSplitQueue } from '@vmm/virtio-queue';
+import { createQueue } from '@vmm/virtio-queue';
 import { MockSplitDriver } from '@vmm/virtio-queue/mock';
 import { GuardedQueue } from './guarded-queue.ts';
 
@@ -7,7 +7,7 @@ function setUp(): { driver: MockSplitDriver; queue: GuardedQueue; faults: unknow
   const memory = new GuestMemory([{ guestAddress: 0, bytes: new Uint8Array(65536) }]);
   const driver = new MockSplitDriver(memory);
   const faults: unknown[] = [];
-  const queue = new GuardedQueue(createSplitQueue(memory, driver.config), 3, (index, cause) =>
+  const queue = new GuardedQueue(createQueue(memory, driver.config), 3, (index, cause) =>
     faults.push([index, cause]),
   );
   return { driver, queue, faults };
