@@ -1,12 +1,7 @@
-import { jest } from '@jest/globals';
-import { GuestMemory } from '@vmm/vm-memory';
-import type { VirtioDeviceError } from '../errors.ts';
-import { FeatureSet } from '../features.ts';
 import { DRIVER_COMBINATIONS, startDriver } from '../mock/index.ts';
 import type { CreateDriverOptions, MockVirtioDriver } from '../mock/index.ts';
 import { VirtioBalloon } from './balloon.ts';
 import type { VirtioBalloonOptions } from './balloon.ts';
-import { VIRTIO_BALLOON_F_FREE_PAGE_HINT, VIRTIO_BALLOON_F_STATS_VQ } from './constants.ts';
 
 const BASE = 0x8000_0000;
 const PAGE = 4096;

@@ -7,3 +7,11 @@ export type { HostDirectoryState } from './fs-state.ts';
 export { TapBackend, type TapBackendOptions } from './net-tap.ts';
 export { PasstBackend, type PasstOptions, type PortForward } from './net-passt.ts';
 export { PcapFile } from './net-pcap.ts';
+export { VsockForwarder, type VsockForwarderOptions } from './vsock-forwarder.ts';
+export {
+  VsockHost,
+  VsockServer,
+  type VsockHostConnectOptions,
+  type VsockServerOptions,
+} from './vsock-host.ts';
+export { VsockStream, type VsockStreamOptions } from './vsock-stream.ts';

@@ -61,7 +61,7 @@ export interface VsockConnection extends AsyncIterable<Uint8Array>, Disposable {
   read(): Uint8Array | undefined;
 
   /**
-   * Sends bytes, or one message. The bytes are not copied: they must stay as they are until they were sent.
+   * Sends bytes, or one message. What the guest does not take at once is copied.
    *
    * @param options `endOfRecord`: the message ends a record (MSG_EOR)
    * @returns false when as much waits as should: go on after {@link drained}

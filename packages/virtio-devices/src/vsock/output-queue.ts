@@ -36,10 +36,20 @@ export class OutputQueue {
     return this.#pieces.reduce((most, { bytes }) => Math.max(most, bytes.length), 0);
   }
 
-  /** The bytes are not copied. */
+  /** Takes the caller's bytes: {@link keepLast} before they change. */
   push(bytes: Uint8Array, endOfRecord: boolean): void {
     this.#pieces.push({ bytes, endOfRecord });
     this.#size += bytes.length;
+  }
+
+  /** Copies what is left of the last piece, so that its bytes are the caller's again. */
+  keepLast(): void {
+    const last = this.#pieces.length - 1;
+    const piece = this.#pieces[last];
+    if (piece === undefined || piece.bytes.length === 0) return;
+    const { bytes, endOfRecord } = piece;
+    this.#pieces[last] = { bytes: last === 0 ? bytes.slice(this.#done) : bytes.slice(), endOfRecord };
+    if (last === 0) this.#done = 0;
   }
 
   /** Moves `length` bytes, which are there, from as many pieces as hold them. */

@@ -185,6 +185,7 @@ export class Peer implements VsockConnection {
     if (bytes.length > 0 || this.type === 'seqpacket') {
       this.#output.push(bytes, options.endOfRecord ?? false);
       this.#host.ready(this);
+      this.#output.keepLast();
     }
     return this.#hasRoom();
   }
