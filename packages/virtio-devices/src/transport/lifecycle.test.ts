@@ -1,7 +1,7 @@
 import { GuestMemory } from '@vmm/vm-memory';
 import type { QueueConfig } from '@vmm/virtio-queue';
 import { FeatureSet } from '../features.ts';
-import { createDriver, DRIVER_COMBINATIONS, MockDevice } from '../mock/index.ts';
+import { createDriver, DRIVER_COMBINATIONS, MockDevice, MockPciDriver } from '../mock/index.ts';
 import type { CreateDriverOptions, MockVirtioDriver } from '../mock/index.ts';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_RESET } from '../virtio.ts';
 
@@ -280,7 +280,7 @@ describe.each(DRIVER_COMBINATIONS)('over $transport with $ring rings', (how) => 
           expect.objectContaining({ code: 'INVALID_STATE' }) as Error,
         );
         expect(other.transport.core.status).toBe(0);
-        if ('probe' in other && typeof other.probe === 'function') other.probe();
+        if (other instanceof MockPciDriver) other.probe();
         expect(other.start().status).toBe(15);
         expect(use(other)).toBe(1);
       }

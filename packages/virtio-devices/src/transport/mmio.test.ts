@@ -4,7 +4,7 @@ import type { DoorbellRegistry } from '@vmm/vm-device';
 import { FeatureSet } from '../features.ts';
 import { MockDevice, MockMmioDriver } from '../mock/index.ts';
 import type { MockMmioDriverOptions } from '../mock/index.ts';
-import { VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_RESET } from '../virtio.ts';
+import { VIRTIO_F_EVENT_IDX } from '../virtio.ts';
 import * as mmio from './mmio-registers.ts';
 import { VirtioMmioTransport } from './mmio.ts';
 
