@@ -1,3 +1,4 @@
+import { VirtioBalloon, VirtioNet } from '@vmm/virtio-devices';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { bootFiles } from './boot-files.ts';
 import { type VmmConfig, validateConfig } from './config.ts';
@@ -149,6 +150,16 @@ export class Vmm implements AsyncDisposable {
   /** The virtio devices in the order in which the guest finds them, with their counters so far. */
   get devices(): readonly AttachedDevice[] {
     return this.#devices.attached;
+  }
+
+  /** Present when the VM has a balloon. */
+  get balloon(): VirtioBalloon | undefined {
+    return this.devices.map(({ device }) => device).find((device) => device instanceof VirtioBalloon);
+  }
+
+  /** `eth0`, `eth1` … */
+  get networkDevices(): readonly VirtioNet[] {
+    return this.devices.map(({ device }) => device).filter((device) => device instanceof VirtioNet);
   }
 
   /** Exits that came to this process so far; what hypervisor and kernel handle by themselves is not among them. */

@@ -1,6 +1,7 @@
 import { VirtioEntropy } from '@vmm/virtio-devices';
 import type { VmmConfig } from '../config.ts';
 import { VmmError } from '../errors.ts';
+import { prepareBalloon } from './balloon.ts';
 import { prepareCustomDevice } from './custom.ts';
 import { prepareDisk } from './disk.ts';
 import { prepareNetwork } from './network.ts';
@@ -29,9 +30,9 @@ export async function prepareDevices(config: VmmConfig): Promise<PreparedDevice[
     for (const [index, share] of (config.shares ?? []).entries()) prepared.push(prepareShare(share, index));
     for (const [what, value] of Object.entries({
       vsock: config.vsock,
-      balloon: config.balloon,
     }))
       if (value !== undefined) throw new VmmError('NOT_YET', `${what}: is not there yet`);
+    if (config.balloon !== undefined) prepared.push(prepareBalloon(config.balloon));
     for (const [index, device] of (config.devices ?? []).entries())
       prepared.push(prepareCustomDevice(device, index));
     return prepared;
