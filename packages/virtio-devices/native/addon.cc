@@ -2,6 +2,7 @@
 #include "errors.cc"
 #include "environment.cc"
 #include "memory_map.cc"
+#include "io.cc"
 #include "io_threads.cc"
 #include "uring.cc"
 #include "block.cc"

@@ -5,6 +5,7 @@
 #include <napi.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <unordered_map>
 
@@ -26,8 +28,8 @@ namespace vmm {
 namespace {
 
 // As in native-block.ts.
-constexpr uint32_t READ_MAY_WAIT = 1;
-constexpr uint32_t WRITE_MAY_WAIT = 2;
+constexpr uint32_t MAY_WAIT = 1;
+constexpr uint32_t ENGINE_ONLY = 2;
 constexpr size_t TRANSFER_WORDS = 4;
 constexpr size_t DONE_WORDS = 2;
 
@@ -40,6 +42,24 @@ struct Transfer {
   size_t first;
   size_t end;
 };
+
+/** A write to the page cache that waits for longer than this, in nanoseconds, shows that the kernel holds writers back. */
+constexpr int64_t SLOW_WRITE = 2'000'000;
+/** For how long writes go to the engine then, in nanoseconds. */
+constexpr int64_t SLOW_PERIOD = 2'000'000'000;
+
+/** How often this thread has given its processor up, which is not the same as having it taken away. */
+int64_t waits() noexcept {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nvcsw;
+}
+
+int64_t now() noexcept {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+}
 
 /** A whole number of 0...maximum. */
 bool isInteger(double value, double maximum) noexcept {
@@ -254,6 +274,37 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     return result;
   }
 
+  /** From the page cache. EAGAIN: it is not there, or the file system cannot tell. */
+  int readAtOnce(off_t position, uint32_t flags) noexcept {
+    if (inMemory_ || (flags & MAY_WAIT) != 0) return transferAll(file_->get(), pieces_, position, false, 0);
+    if (!nowaitReads_) return EAGAIN;
+    const int error = transferAll(file_->get(), pieces_, position, false, RWF_NOWAIT);
+    if (error != EOPNOTSUPP) return error;
+    nowaitReads_ = false;
+    return EAGAIN;
+  }
+
+  /**
+   * To the page cache. EAGAIN: it might have to wait. Not every file system can tell (ext4 does not); there a write waits
+   * only for a journal that is being flushed, or when the kernel holds back who writes too fast.
+   */
+  int writeAtOnce(off_t position, uint32_t flags) noexcept {
+    if (inMemory_ || (flags & MAY_WAIT) != 0) return transferAll(file_->get(), pieces_, position, true, 0);
+    if (nowaitWrites_) {
+      const int error = transferAll(file_->get(), pieces_, position, true, RWF_NOWAIT);
+      if (error != EOPNOTSUPP) return error;
+      nowaitWrites_ = false;
+    }
+    if (syncs_ > 0) return EAGAIN;
+    const int64_t started = now();
+    if (started < slowUntil_) return EAGAIN;
+    const int64_t waitsBefore = waits();
+    const int error = transferAll(file_->get(), pieces_, position, true, 0);
+    const int64_t ended = now();
+    if (ended - started > SLOW_WRITE && waits() != waitsBefore) slowUntil_ = ended + SLOW_PERIOD;
+    return error;
+  }
+
   /** Answers 0, an errno, or the negative token of what the engine does. */
   int32_t carryOut(napi_env env, napi_value memoryValue, const MemoryMap& memory, const Transfer& transfer,
                    const double* pairs, uint32_t flags) {
@@ -265,13 +316,9 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (bytes == 0) return 0;
     if (static_cast<double>(bytes) > MAX_TRANSFER) return EINVAL;
     const auto position = static_cast<off_t>(transfer.position);
-    const bool mayWait = inMemory_ || (flags & (transfer.write ? WRITE_MAY_WAIT : READ_MAY_WAIT)) != 0;
-    bool& nowait = transfer.write ? nowaitWrites_ : nowaitReads_;
-    if (mayWait || nowait) {
-      const int error = transferAll(file_->get(), pieces_, position, transfer.write, mayWait ? 0 : RWF_NOWAIT);
-      if (mayWait || error == 0) return error;
-      if (error == EOPNOTSUPP) nowait = false;
-      else if (error != EAGAIN) return error;
+    if ((flags & ENGINE_ONLY) == 0) {
+      const int error = transfer.write ? writeAtOnce(position, flags) : readAtOnce(position, flags);
+      if (error != EAGAIN) return error;
       pieces_.clear();
       if (!memory.translate(first, count, !transfer.write, pieces_)) return EFAULT;
     }
@@ -279,9 +326,9 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     operation->kind = transfer.write ? IoOperation::Kind::WRITE : IoOperation::Kind::READ;
     operation->position = static_cast<uint64_t>(position);
     operation->length = bytes;
-    operation->buffer = std::make_unique_for_overwrite<uint8_t[]>(bytes);
+    operation->buffer = buffers_.take(bytes);
     if (transfer.write) {
-      uint8_t* to = operation->buffer.get();
+      uint8_t* to = operation->buffer.bytes.get();
       for (const iovec& piece : pieces_) {
         std::memcpy(to, piece.iov_base, piece.iov_len);
         to += piece.iov_len;
@@ -314,7 +361,9 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
       out[count * DONE_WORDS + 1] = operation->error;
       count++;
       self->release();
+      if (operation->kind == IoOperation::Kind::SYNC) self->syncs_--;
       if (self->reads_.find(operation->token) != nullptr) self->taken_.push_back(std::move(operation));
+      else self->buffers_.give(std::move(operation->buffer));
     }
     napi_value result = nullptr;
     napi_create_uint32(env, count, &result);
@@ -350,8 +399,9 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
       MemoryMap* memory = nullptr;
       if (napi_get_reference_value(env, read->memory, &value) == napi_ok && value != nullptr)
         memory = MemoryMap::from(env, value);
-      error = memory == nullptr ? EFAULT : scatter(env, *memory, read->pairs, operation->buffer.get());
+      error = memory == nullptr ? EFAULT : scatter(env, *memory, read->pairs, operation->buffer.bytes.get());
     }
+    buffers_.give(std::move(operation->buffer));
     reads_.remove(token);
     return error;
   }
@@ -381,6 +431,7 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     checkOpen(info.Env(), "fdatasync");
     auto operation = std::make_unique<IoOperation>();
     operation->kind = IoOperation::Kind::SYNC;
+    syncs_++;
     return begin(info.Env(), std::move(operation));
   }
 
@@ -445,8 +496,11 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
   bool inMemory_ = false;
   bool nowaitReads_ = true;
   bool nowaitWrites_ = true;
+  unsigned syncs_ = 0;
+  int64_t slowUntil_ = 0;
   uint32_t nextToken_ = 0;
   unsigned flying_ = 0;
+  IoBuffers buffers_;
   Reads reads_{Env()};
   /** Done, and not told yet. */
   std::vector<std::unique_ptr<IoOperation>> done_;

@@ -8,6 +8,23 @@
 
 namespace vmm {
 
+/** Memory of a read or write that is under way: guest memory may be gone by the time the disk answers. */
+struct IoBuffer {
+  std::unique_ptr<uint8_t[]> bytes;
+  size_t capacity = 0;
+};
+
+/** Buffers for use again: fresh memory costs a page fault for every 4 KiB, which is more than the copy. */
+class IoBuffers {
+ public:
+  IoBuffer take(size_t size);
+  void give(IoBuffer buffer) noexcept;
+
+ private:
+  std::vector<IoBuffer> free_;
+  size_t bytes_ = 0;
+};
+
 /** What an {@link IoEngine} does away from the event loop, all of it, however many system calls that takes. */
 struct IoOperation {
   enum class Kind : uint8_t { READ, WRITE, SYNC, ALLOCATE, ZERO };
@@ -18,8 +35,8 @@ struct IoOperation {
   uint64_t position = 0;
   /** Bytes that are still to do. */
   uint64_t length = 0;
-  /** Of a READ or WRITE: memory of the operation's own, since nobody knows where guest memory is by then. */
-  std::unique_ptr<uint8_t[]> buffer;
+  /** Of a READ or WRITE. */
+  IoBuffer buffer;
   /** Bytes of it that are done. */
   uint64_t done = 0;
   /** Outcome: 0 or a positive errno; ENODATA for a read beyond the end of the file. */

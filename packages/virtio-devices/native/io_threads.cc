@@ -3,7 +3,6 @@
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <csignal>
@@ -17,13 +16,6 @@
 namespace vmm {
 
 namespace {
-
-/** Source of ZERO operations. */
-constexpr size_t ZERO_BYTES = 256 * 1024;
-alignas(4096) const uint8_t zeroes[ZERO_BYTES] = {};
-
-/** Most bytes of one system call; those take an int. */
-constexpr uint64_t MAX_CHUNK = 1 << 30;
 
 /** Threads of one file: as many requests as a disk is given at a time. */
 constexpr unsigned MAX_THREADS = 4;
@@ -134,33 +126,6 @@ class IoThreads final : public IoEngine {
 };
 
 }  // namespace
-
-uint32_t IoOperation::chunk() const noexcept {
-  return static_cast<uint32_t>(std::min(length, kind == Kind::ZERO ? uint64_t{ZERO_BYTES} : MAX_CHUNK));
-}
-
-uint8_t* IoOperation::memory() const noexcept {
-  // The kernel only reads from it.
-  return kind == Kind::ZERO ? const_cast<uint8_t*>(zeroes) : buffer.get() + done;
-}
-
-bool IoOperation::advance(int64_t result) noexcept {
-  if (result == -EINTR || result == -EAGAIN) return false;
-  if (result < 0) {
-    error = static_cast<int>(-result);
-    return true;
-  }
-  if (kind == Kind::SYNC || kind == Kind::ALLOCATE) return true;
-  if (result == 0) {
-    error = kind == Kind::READ ? ENODATA : EIO;
-    return true;
-  }
-  const auto bytes = std::min(static_cast<uint64_t>(result), length);
-  position += bytes;
-  length -= bytes;
-  done += bytes;
-  return length == 0;
-}
 
 std::unique_ptr<IoEngine> openIoThreads(std::shared_ptr<const FileDescriptor> file) {
   auto work = std::make_shared<Work>();

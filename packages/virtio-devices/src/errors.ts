@@ -24,6 +24,8 @@ export type VirtioDeviceErrorCode =
   | 'NOT_A_FILE'
   /** The size of a disk image is 0 or no multiple of 512. */
   | 'INVALID_SIZE'
+  /** The file is no overlay of a disk, or is one of another version. */
+  | 'NOT_AN_OVERLAY'
   /** Another process has the disk image open for writing, or has it open and it is to be written here. */
   | 'LOCKED'
   /** An interface of the host is in use, or is something else. */

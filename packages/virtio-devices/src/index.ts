@@ -37,6 +37,15 @@ export { BlockBatch, type TransferDone } from './block/batch.ts';
 export type { BlockTopology } from './block/config.ts';
 export type { VirtioBlockStatistics } from './block/executor.ts';
 export { VirtioBlock, type VirtioBlockOptions, type VirtioBlockState } from './block/block.ts';
+export {
+  AsyncBlockBackend,
+  createBlockBackend,
+  type BlockSignal,
+  type BlockSource,
+} from './block/async-backend.ts';
+export { OverlayBlockBackend, type OverlayBlockBackendOptions } from './block/overlay-backend.ts';
+export { MemoryOverlayStore, type OverlayStore } from './block/overlay-store.ts';
+export { BITMAP_PAGE_BYTES, type BitmapPage } from './block/sector-bitmap.ts';
 export { MemoryBlockBackend, type MemoryBlockBackendOptions } from './block/memory-backend.ts';
 
 export * from './console/constants.ts';

@@ -88,7 +88,7 @@ export class VirtioBlock implements VirtioDevice {
   readonly #limiter: RateLimiter | undefined;
   readonly #executor: BlockExecutor;
   readonly #request = new BlockRequest();
-  /** Queues whose next request waits for the limiter or for room in the backend, the first to wait first. */
+  /** Queues whose next request waits for the limiter or for the backend, the first to wait first. */
   readonly #waiting: number[] = [];
   #context: ActivateContext | undefined;
   #paused = false;
@@ -234,12 +234,16 @@ export class VirtioBlock implements VirtioDevice {
   };
 
   #mayTake(): boolean {
-    return !this.#paused && this.#limiter?.blocked !== true && this.#executor.bytes < MAX_BYTES_IN_FLIGHT;
+    return !this.#paused && this.#limiter?.blocked !== true && this.#hasRoom();
+  }
+
+  #hasRoom(): boolean {
+    return this.#executor.bytes < MAX_BYTES_IN_FLIGHT && !this.#executor.draining;
   }
 
   /** Takes the next request of a queue; false: there is none, or it has to wait. */
   #accept(context: ActivateContext, queueIndex: number, queue: Queue, batch: BlockBatch): boolean {
-    if (this.#executor.bytes >= MAX_BYTES_IN_FLIGHT) {
+    if (!this.#hasRoom()) {
       this.#waiting.push(queueIndex);
       return false;
     }

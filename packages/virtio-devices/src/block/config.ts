@@ -87,7 +87,11 @@ export class BlockConfig {
     const minimum = checkBlocks('minimumIoSize', topology.minimumIoSize ?? physical, blockSize, 2 ** 31);
     view.setUint16(MIN_IO_SIZE, checkOption('minimumIoSize in blocks', minimum / blockSize, 0, 0xffff), true);
     const optimal = checkBlocks('optimalIoSize', topology.optimalIoSize ?? 0, blockSize, 2 ** 40);
-    view.setUint32(OPT_IO_SIZE, checkOption('optimalIoSize in blocks', optimal / blockSize, 0, 0xffff_ffff), true);
+    view.setUint32(
+      OPT_IO_SIZE,
+      checkOption('optimalIoSize in blocks', optimal / blockSize, 0, 0xffff_ffff),
+      true,
+    );
     view.setUint8(WRITEBACK, 1);
     view.setUint16(NUM_QUEUES, queues, true);
     view.setUint32(MAX_DISCARD_SECTORS, MAX_RANGE_SECTORS, true);
@@ -128,7 +132,10 @@ export class BlockConfig {
 function checkBlocks(name: string, bytes: number, blockSize: number, maximum: number): number {
   checkOption(name, bytes, 0, maximum);
   if (bytes % blockSize !== 0) {
-    throw new VirtioDeviceError('INVALID_OPTION', `${name} ${bytes} must be a multiple of the block size of ${blockSize}`);
+    throw new VirtioDeviceError(
+      'INVALID_OPTION',
+      `${name} ${bytes} must be a multiple of the block size of ${blockSize}`,
+    );
   }
   return bytes;
 }

@@ -44,6 +44,9 @@ export class BlockExecutor {
   #context: ActivateContext | undefined;
   #inFlight = 0;
   #bytes = 0;
+  /** Operations in flight that change the disk, and those of them that were forgotten. */
+  #changes = 0;
+  #stale = 0;
   #whenIdle: (() => void)[] = [];
 
   /** @param onSettled called when something that was in flight is not any more */
@@ -62,6 +65,11 @@ export class BlockExecutor {
     return this.#bytes;
   }
 
+  /** Changes that were forgotten are still under way: what comes next must not be overtaken by them. */
+  get draining(): boolean {
+    return this.#stale > 0;
+  }
+
   activate(context: ActivateContext): void {
     this.#context = context;
   }
@@ -70,10 +78,12 @@ export class BlockExecutor {
   reset(): void {
     this.#context = undefined;
     this.#unannounced.clear();
+    this.#stale = this.#changes;
     for (const batch of this.#busy) batch.cancel();
   }
 
   queueReset(queueIndex: number): void {
+    this.#stale = this.#changes;
     for (const batch of this.#busy) if (batch.queueIndex === queueIndex) batch.cancel();
   }
 
@@ -108,7 +118,7 @@ export class BlockExecutor {
     else void this.#settle(batch, done, flush);
   }
 
-  /** A request that the backend answers in its own time. */
+  /** A request that the backend answers in its own time. It may change the disk. */
   run(queueIndex: number, queue: Queue, chain: DescriptorChain, work: () => void | Promise<void>): void {
     let done: void | Promise<void>;
     try {
@@ -123,13 +133,13 @@ export class BlockExecutor {
       return;
     }
     const context = this.#context;
-    this.#begin(0);
+    this.#begin(0, true);
     const settle = (status: number): void => {
       if (context?.queues[queueIndex] === queue) {
         this.answer(queue, chain, status);
         this.#announce(queueIndex);
       }
-      this.#end(0);
+      this.#end(0, true);
     };
     done.then(
       () => settle(VIRTIO_BLK_S_OK),
@@ -154,9 +164,9 @@ export class BlockExecutor {
   }
 
   async #settle(batch: BlockBatch, done: void | Promise<void>, flush: boolean): Promise<void> {
-    const { bytes } = batch;
+    const { bytes, hasWrites } = batch;
     this.#busy.add(batch);
-    this.#begin(bytes);
+    this.#begin(bytes, hasWrites);
     try {
       await done;
       if (flush) await this.#backend.flush();
@@ -167,7 +177,7 @@ export class BlockExecutor {
     const { cancelled, queueIndex } = batch;
     this.#finish(batch);
     if (!cancelled) this.#announce(queueIndex);
-    this.#end(bytes);
+    this.#end(bytes, hasWrites);
   }
 
   readonly #onComplete = (batch: BlockBatch, transfer: number): void => {
@@ -177,7 +187,8 @@ export class BlockExecutor {
 
   #finish(batch: BlockBatch): void {
     for (let transfer = 0; transfer < batch.count; transfer++) {
-      if (batch.onComplete === undefined || !batch.isComplete(transfer)) this.#finishTransfer(batch, transfer);
+      if (batch.onComplete === undefined || !batch.isComplete(transfer))
+        this.#finishTransfer(batch, transfer);
     }
     this.#spare.push(batch);
   }
@@ -218,19 +229,29 @@ export class BlockExecutor {
 
   #report(what: string, cause: unknown): void {
     this.#onError?.(
-      new VirtioDeviceError('IO_ERROR', `${what} on ${this.#backend.description} failed: ${messageOf(cause)}`, {
-        cause,
-      }),
+      new VirtioDeviceError(
+        'IO_ERROR',
+        `${what} on ${this.#backend.description} failed: ${messageOf(cause)}`,
+        {
+          cause,
+        },
+      ),
     );
   }
 
-  #begin(bytes: number): void {
+  #begin(bytes: number, changes: boolean): void {
     this.#inFlight++;
+    if (changes) this.#changes++;
     this.#bytes += bytes;
   }
 
-  #end(bytes: number): void {
+  #end(bytes: number, changes: boolean): void {
     this.#inFlight--;
+    // Nothing begins while something is stale, so that what ends is.
+    if (changes) {
+      this.#changes--;
+      if (this.#stale > 0) this.#stale--;
+    }
     this.#bytes -= bytes;
     this.#onSettled();
     if (this.#inFlight > 0) return;

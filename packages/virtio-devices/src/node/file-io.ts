@@ -16,3 +16,8 @@ export interface FileIo {
   /** What is in flight fails with EBADF. */
   close(): void;
 }
+
+/** The file system has no such operation. */
+export function isUnsupported(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EOPNOTSUPP';
+}

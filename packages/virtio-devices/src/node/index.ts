@@ -1,5 +1,7 @@
 export { FileBlockBackend } from './file-backend.ts';
-export type { FileBlockBackendOptions, FileBlockIo } from './file-backend.ts';
+export type { FileBlockBackendOptions } from './file-backend.ts';
+export type { FileBlockIo } from './open-file-io.ts';
+export { OverlayFile, type OverlayFileOptions } from './overlay-file.ts';
 export { HostDirectory, type HostDirectoryStatistics } from './fs-host-directory.ts';
 export type { HostDirectoryCache, HostDirectoryOptions } from './fs-options.ts';
 export type { IdMapping, IdRange } from './fs-ids.ts';

@@ -10,9 +10,10 @@ export interface NativeBlock {
   readonly BlockFile: new (fd: number, engine: string, onDone: () => void) => NativeBlockFile;
 }
 
-/** Flags of {@link NativeBlockFile.submit}: what may make the caller wait for the disk. */
-export const NATIVE_READ_MAY_WAIT = 1;
-export const NATIVE_WRITE_MAY_WAIT = 2;
+/** Flags of {@link NativeBlockFile.submit}: everything in the call, however long the disk takes. */
+export const NATIVE_MAY_WAIT = 1;
+/** Everything by the engine. */
+export const NATIVE_ENGINE_ONLY = 2;
 
 /** Numbers that {@link NativeBlockFile.take} stores for each operation: token, errno. */
 export const NATIVE_DONE_WORDS = 2;
@@ -25,8 +26,8 @@ export interface NativeBlockFile {
   readonly engine: string;
 
   /**
-   * Carries out transfers in one call. Those that would have to wait are given to the engine: the data of a write is
-   * copied before, that of a read by {@link finish}.
+   * Carries out transfers in one call, if flags say nothing else as far as the page cache serves them. Those that would
+   * have to wait are given to the engine: the data of a write is copied before, that of a read by {@link finish}.
    *
    * @param transfers, iovecs as BlockBatch has them
    * @param count transfers

@@ -33,7 +33,7 @@ export class NativeFileIo implements FileIo {
   readonly #whenIdle: (() => void)[] = [];
 
   /**
-   * @param flags NATIVE_READ_MAY_WAIT, NATIVE_WRITE_MAY_WAIT
+   * @param flags 0, NATIVE_MAY_WAIT or NATIVE_ENGINE_ONLY
    * @throws Error with a system error's `code`
    */
   constructor(host: NativeHost, fd: number, engine: string, flags: number) {
@@ -52,7 +52,8 @@ export class NativeFileIo implements FileIo {
     const waiting = this.file.submit(map, batch.transfers, count, batch.iovecs, results, this.#flags);
     for (let transfer = 0; transfer < count; transfer++) {
       const result = results[transfer]!;
-      if (result > 0) batch.fail(transfer, systemError(result, batch.isWrite(transfer) ? 'pwritev' : 'preadv'));
+      if (result > 0)
+        batch.fail(transfer, systemError(result, batch.isWrite(transfer) ? 'pwritev' : 'preadv'));
     }
     if (waiting === 0) return;
     return new Promise((resolve) => {
@@ -121,7 +122,8 @@ export class NativeFileIo implements FileIo {
   #collect(): void {
     const done = this.#done;
     for (let count = this.file.take(done); count > 0; count = this.file.take(done)) {
-      for (let i = 0; i < count; i++) this.#settle(done[i * NATIVE_DONE_WORDS]!, done[i * NATIVE_DONE_WORDS + 1]!);
+      for (let i = 0; i < count; i++)
+        this.#settle(done[i * NATIVE_DONE_WORDS]!, done[i * NATIVE_DONE_WORDS + 1]!);
     }
     this.#tellIdle();
   }
