@@ -14,7 +14,14 @@ import {
 } from './interrupt-guest.ts';
 import { XZR } from './assembler.ts';
 import { Aarch64Machine } from './machine.ts';
-import { FIRST_SPI, GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, X_MMIO } from './map.ts';
+import {
+  FIRST_SPI,
+  GIC_CPU_INTERFACE,
+  GIC_DISTRIBUTOR,
+  GIC_IRQS,
+  GIC_REDISTRIBUTOR,
+  X_MMIO,
+} from './map.ts';
 import type { Aarch64Test } from './test.ts';
 import { test } from './test.ts';
 
@@ -142,6 +149,18 @@ export const interruptTests: readonly Aarch64Test[] = [
     },
     ['smp'],
   ),
+
+  test('interrupt inputs of the first and the last SPI are edges of these', async (context) => {
+    await using machine = await Aarch64Machine.create(context, { interrupts: true });
+    const spis = [0, GIC_IRQS - 1 - FIRST_SPI];
+    const inputs = spis.map((spi) => machine.vm.createInterrupt(spi));
+    machine.loadInterruptGuest(spis.map((gsi) => ({ gsi, edge: true })));
+    let next = 0;
+    const raise = (): void => inputs[next++ % inputs.length]!.trigger();
+    const taken = await takeInterrupts(machine, 6, { ready: raise, irq: raise });
+    const intids = spis.map((spi) => FIRST_SPI + spi);
+    context.assert.equal(taken, [...intids, ...intids, ...intids], 'interrupts taken');
+  }),
 
   test('impossible interrupt controllers and interrupts are refused', async (context) => {
     await using machine = await Aarch64Machine.create(context);

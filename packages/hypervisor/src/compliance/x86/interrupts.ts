@@ -140,6 +140,37 @@ export const interruptTests: readonly X86Test[] = [
     }
   }),
 
+  test('inputs of messages beyond the IOAPIC follow every table, whichever was made first', async (context) => {
+    const gsis = [24, 25, 255, 256, 1023, 4095];
+    for (const irqChip of CHIPS) {
+      await using machine = await X86Machine.create(context, { irqChip });
+      loadWaitingGuest(machine);
+      const events = new Events();
+      const expected = ['ready'];
+      const inputs = gsis.map((gsi) => machine.vm.createInterrupt(gsi));
+      await onThread(machine, events, async () => {
+        await events.next('ready');
+        for (const first of [0x50, 0x90]) {
+          const tables = gsis.map((gsi, index) => ({
+            gsi,
+            kind: 'msi' as const,
+            message: { ...EDGE_MESSAGE, data: first + index },
+          }));
+          machine.irqChip.setRoutes(tables);
+          for (const [index, input] of inputs.entries()) {
+            const event = `vector ${first + index}`;
+            expected.push(event);
+            const taken = events.next(event);
+            input.trigger();
+            await taken;
+          }
+        }
+      });
+      for (const input of inputs) input[Symbol.dispose]();
+      context.assert.equal(events.seen, expected, `${irqChip.mode}: what happened`);
+    }
+  }),
+
   test('a global system interrupt can be routed to any pin of the IOAPIC', async (context) => {
     await using machine = await X86Machine.create(context, { interrupts: true });
     machine.loadInterruptGuest([{ gsi: INPUTS.high, edge: true }]);
