@@ -4,7 +4,9 @@ import {
   VirtioConsole,
   type VirtioDevice,
   type VirtioTransport,
+  VirtioVsock,
 } from '@vmm/virtio-devices';
+import { type VsockForwarder, VsockHost } from '@vmm/virtio-devices/node';
 import type { RingKind, VmmConfig } from './config.ts';
 import { closeDevices } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
@@ -66,6 +68,9 @@ export class DeviceManager implements AsyncDisposable {
   /** Present when the built-in guest runs a command. */
   readonly streams: CommandStreams | undefined;
 
+  /** Present when there is a vsock device. */
+  readonly vsock: VsockHost | undefined;
+
   readonly #machine: Machine;
   readonly #console: GuestConsole;
   readonly #debug: (message: string) => void;
@@ -75,6 +80,7 @@ export class DeviceManager implements AsyncDisposable {
   readonly #attached: AttachedDevice[] = [];
   #control = '';
   #closed: Promise<void> | undefined;
+  #forwarder: VsockForwarder | undefined;
 
   /** @param prepared is closed with the manager once this has not thrown */
   constructor(
@@ -109,11 +115,18 @@ export class DeviceManager implements AsyncDisposable {
     this.#attach('console', this.#virtioConsole);
     const { vm, memory } = machine;
     for (const each of prepared) this.#attach(each.name, each.create({ vm, memory, debug }));
+    const vsock = this.#attached.map(({ device }) => device).find((device) => device instanceof VirtioVsock);
+    this.vsock = vsock === undefined ? undefined : new VsockHost(vsock);
   }
 
   /** In the order in which the guest finds them. */
   get attached(): readonly AttachedDevice[] {
     return this.#attached;
+  }
+
+  /** Lets other programs reach the guest's sockets through Unix sockets. @throws VirtioDeviceError */
+  async forwardVsock(path: string): Promise<void> {
+    this.#forwarder = await this.vsock?.forward(path, { debug: this.#debug });
   }
 
   /** The code with which the built-in guest's command or shell ended, once it has. */
@@ -137,10 +150,20 @@ export class DeviceManager implements AsyncDisposable {
     this.streams?.stderr.finish();
   }
 
+  /** Ends what devices have in flight, connections among it; the vCPUs must have stopped. */
+  reset(): void {
+    for (const { transport } of this.#attached) transport.reset();
+  }
+
   /** Closes files, sockets and interfaces; more than one call is harmless. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= closeDevices(this.#prepared, this.#debug);
+    this.#closed ??= this.#close();
     await this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await this.#forwarder?.[Symbol.asyncDispose]();
+    await closeDevices(this.#prepared, this.#debug);
   }
 
   #attach(name: string, device: VirtioDevice): void {

@@ -1,4 +1,5 @@
 import { VirtioBalloon, VirtioNet } from '@vmm/virtio-devices';
+import type { VsockHost } from '@vmm/virtio-devices/node';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { bootFiles } from './boot-files.ts';
 import { type VmmConfig, validateConfig } from './config.ts';
@@ -110,6 +111,7 @@ export class Vmm implements AsyncDisposable {
     const directory = RuntimeDirectory.claim(config.name);
     let machine: Machine | undefined;
     let prepared: readonly PreparedDevice[] = [];
+    let devices: DeviceManager | undefined;
     try {
       // What may be missing comes before what may have to be fetched.
       const console = new GuestConsole();
@@ -121,14 +123,15 @@ export class Vmm implements AsyncDisposable {
       prepared = await prepareDevices(config);
       const files = await bootFiles(config, hypervisor.arch, prepared, progress);
       await machine.loadKernel(files);
-      const devices = new DeviceManager(machine, console, config, files.cmdline, prepared, debug);
+      devices = new DeviceManager(machine, console, config, files.cmdline, prepared, debug);
+      if (config.vsock?.path !== undefined) await devices.forwardVsock(config.vsock.path);
       const vmm = new Vmm(config, hypervisor, machine, console, devices, directory);
       if (notice !== undefined) progress(notice);
       return vmm;
     } catch (error) {
       machine?.[Symbol.dispose]();
       await machine?.vm[Symbol.asyncDispose]();
-      await closeDevices(prepared, debug);
+      await (devices === undefined ? closeDevices(prepared, debug) : devices[Symbol.asyncDispose]());
       directory[Symbol.dispose]();
       throw error;
     }
@@ -150,6 +153,11 @@ export class Vmm implements AsyncDisposable {
   /** The virtio devices in the order in which the guest finds them, with their counters so far. */
   get devices(): readonly AttachedDevice[] {
     return this.#devices.attached;
+  }
+
+  /** Sockets between host and guest; present when the VM has a vsock device. */
+  get vsock(): VsockHost | undefined {
+    return this.#devices.vsock;
   }
 
   /** Present when the VM has a balloon. */
@@ -250,6 +258,7 @@ export class Vmm implements AsyncDisposable {
 
   async #release(): Promise<void> {
     this.#instructions = this.#vcpus.instructionCount();
+    this.#devices.reset();
     await this.#machine.vm[Symbol.asyncDispose]();
     this.#machine[Symbol.dispose]();
     await this.#devices[Symbol.asyncDispose]();

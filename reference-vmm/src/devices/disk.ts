@@ -3,7 +3,7 @@ import { FileBlockBackend } from '@vmm/virtio-devices/node';
 import { VmmError } from '../errors.ts';
 import { OptionList } from './option-list.ts';
 import type { PreparedDevice } from './prepared.ts';
-import { type RateConfig, checkRate, parseRate } from './rate.ts';
+import { type RateConfig, checkRate, parseRate, rateLimiter } from './rate.ts';
 
 /** How a disk is shown to the guest. */
 export interface DiskOptions extends RateConfig {
@@ -65,6 +65,7 @@ export function prepareDisk(config: DiskConfig, index: number): PreparedDevice {
     'backend' in config
       ? config.backend
       : new FileBlockBackend(config.path, { readOnly: config.readOnly ?? false });
+  const limiter = rateLimiter(config);
   return {
     name: `disk${index}`,
     drivers: ['virtio_blk'],
@@ -74,6 +75,7 @@ export function prepareDisk(config: DiskConfig, index: number): PreparedDevice {
         readOnly: config.readOnly ?? false,
         ...(config.serial === undefined ? {} : { id: config.serial }),
         ...(config.queues === undefined ? {} : { queues: config.queues }),
+        ...(limiter === undefined ? {} : { rateLimiter: limiter }),
         onError: (error) => debug(error.message),
       }),
     close: () => backend.close(),

@@ -1,12 +1,12 @@
 import { VirtioEntropy } from '@vmm/virtio-devices';
 import type { VmmConfig } from '../config.ts';
-import { VmmError } from '../errors.ts';
 import { prepareBalloon } from './balloon.ts';
 import { prepareCustomDevice } from './custom.ts';
 import { prepareDisk } from './disk.ts';
 import { prepareNetwork } from './network.ts';
 import type { PreparedDevice } from './prepared.ts';
 import { prepareShare } from './share.ts';
+import { prepareVsock } from './vsock.ts';
 
 const ENTROPY: PreparedDevice = {
   name: 'entropy',
@@ -28,10 +28,7 @@ export async function prepareDevices(config: VmmConfig): Promise<PreparedDevice[
     for (const [index, network] of (config.networks ?? []).entries())
       prepared.push(await prepareNetwork(network, index));
     for (const [index, share] of (config.shares ?? []).entries()) prepared.push(prepareShare(share, index));
-    for (const [what, value] of Object.entries({
-      vsock: config.vsock,
-    }))
-      if (value !== undefined) throw new VmmError('NOT_YET', `${what}: is not there yet`);
+    if (config.vsock !== undefined) prepared.push(prepareVsock(config.vsock));
     if (config.balloon !== undefined) prepared.push(prepareBalloon(config.balloon));
     for (const [index, device] of (config.devices ?? []).entries())
       prepared.push(prepareCustomDevice(device, index));

@@ -1,5 +1,7 @@
+import { VirtioVsock } from '@vmm/virtio-devices';
 import { VmmError } from '../errors.ts';
 import { OptionList } from './option-list.ts';
+import type { PreparedDevice } from './prepared.ts';
 
 /** Sockets between host and guest. */
 export interface VsockConfig {
@@ -35,4 +37,13 @@ export function parseVsock(text: string): VsockConfig {
   options.done();
   checkVsock(config);
   return config;
+}
+
+export function prepareVsock({ cid }: VsockConfig): PreparedDevice {
+  return {
+    name: 'vsock',
+    drivers: ['vmw_vsock_virtio_transport'],
+    create: () => new VirtioVsock({ guestCid: cid }),
+    close: () => undefined,
+  };
 }
