@@ -91,6 +91,20 @@ describe.each(DRIVER_COMBINATIONS)('over $transport with $ring rings', (how) => 
       expect(device.take()).toEqual(['notify 1']);
     });
 
+    it('are wanted for the first buffer only until the device has looked (§2.7.10, §2.8.10)', () => {
+      const { driver } = setUp();
+      driver.start();
+      const ring = driver.rings[0]!;
+      ring.add([{ writable: 1 }]);
+      expect(ring.publish()).toBe(true);
+      ring.add([{ writable: 1 }]);
+      expect(ring.publish()).toBe(false);
+      driver.notify(0);
+      expect(ring.collect()).toHaveLength(2);
+      ring.add([{ writable: 1 }]);
+      expect(ring.publish()).toBe(true);
+    });
+
     it('leave the rest of a busy queue to a later turn', () => {
       const tasks: (() => void)[] = [];
       const { device, driver } = setUp({ transportOptions: { defer: (task) => tasks.push(task) } });

@@ -141,5 +141,7 @@ export function openQueue(
     inOrder: features.has(VIRTIO_F_IN_ORDER),
   };
   const queue = ring === undefined ? createQueue(memory, config) : restoreQueue(memory, { ...ring, config });
+  // A packed ring's Device Event Suppression begins as "notify of every buffer"; a split ring's avail_event does not.
+  if (config.packed === true && config.eventIdx && ring === undefined) queue.enableNotifications();
   return new GuardedQueue(queue, slot.index, onFault);
 }
