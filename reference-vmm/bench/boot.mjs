@@ -1,4 +1,5 @@
 // Process start to the first line from user space, and guest instructions per second meanwhile.
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { VmBuilder } from '@vmm/reference-vmm';
 import {
@@ -55,6 +56,29 @@ report(
   undefined,
   'at least 120',
 );
+
+// With drivers, and what they need of the transport.
+const transports = { mmio: [], pci: [] };
+for (let round = 0; round < 5; round++) {
+  for (const [transport, figures] of Object.entries(transports)) figures.push(await bootToCommand(transport));
+}
+const inMedian = (transport, figure) => median(transports[transport].map((each) => each[figure]));
+for (const transport of Object.keys(transports)) {
+  report(`start() to the output of a command, virtio-${transport}`, 's', inMedian(transport, 'seconds'));
+  report(`exits until then, virtio-${transport}`, '', inMedian(transport, 'exits'));
+}
+
+/** Boots the built-in guest, with console and entropy device, until the command that it runs says something. */
+async function bootToCommand(transport) {
+  const builder = new VmBuilder().hypervisor('wasm').transport(transport);
+  const vm = await builder.command('echo', FIRST_LINE).build();
+  const started = performance.now();
+  vm.start();
+  await once(vm.streams.stdout, 'data');
+  const figures = { seconds: (performance.now() - started) / 1000, exits: vm.exitStatistics().total };
+  await vm[Symbol.asyncDispose]();
+  return figures;
+}
 
 /** Resident memory of this process that is not guest memory which the guest touched. */
 function reportMemory(vm) {
