@@ -2,6 +2,7 @@ import { CommandLine } from '@vmm/arch';
 import type { BlobReader } from '@vmm/arch';
 import type { VmmConfig } from './config.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
+import { VmmError } from './errors.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
 import { type GuestModule, prepareGuest } from './guest/guest.ts';
@@ -13,7 +14,7 @@ import { defaultCmdline } from './machine/platform.ts';
 export interface BootFiles {
   readonly kernel: string;
   readonly initrd: string | undefined;
-  readonly appendix: Uint8Array | undefined;
+  readonly appendices: readonly Uint8Array[];
   readonly cmdline: string;
   /** x86-64, for ELF kernels with more than one way in. */
   readonly protocol?: BootProtocol | undefined;
@@ -33,20 +34,39 @@ export async function bootFiles(
     return {
       kernel: config.kernel,
       initrd: config.initrd,
-      appendix: undefined,
+      appendices: [],
       cmdline,
       protocol: config.bootProtocol,
     };
   }
+  const archive = config.guestArchive === undefined ? undefined : readArchive(config.guestArchive);
   const guest = await prepareGuest(progress, arch);
-  const appendix = runArchive({
+  const run = runArchive({
     hostname: config.name,
     modules: guest.modules(driversFor(config, devices)),
     setup: devices.flatMap(({ setup }) => setup ?? []),
     command: config.command,
     files: config.guestFiles,
   });
-  return { kernel: guest.kernel, initrd: guest.initramfs, appendix, cmdline };
+  const appendices = archive === undefined ? [run] : [archive, run];
+  return { kernel: guest.kernel, initrd: guest.initramfs, appendices, cmdline };
+}
+
+const NEWC_MAGIC = '070701';
+
+/** @throws VmmError `FILE_NOT_FOUND`, `FILE_UNREADABLE`, `INVALID_CONFIG` */
+function readArchive(path: string): Uint8Array {
+  using source = new FileSource(path, 'guest files');
+  // Archives behind one another begin at multiples of 4.
+  const bytes = new Uint8Array(Math.ceil(source.size / 4) * 4);
+  for (let done = 0; done < source.size;) {
+    const count = source.read(done, bytes.subarray(done, source.size));
+    if (count === 0) throw new VmmError('FILE_UNREADABLE', `guest files: ${path} was cut while it was read`);
+    done += count;
+  }
+  if (new TextDecoder('latin1').decode(bytes.subarray(0, NEWC_MAGIC.length)) !== NEWC_MAGIC)
+    throw new VmmError('INVALID_CONFIG', `guest files: ${path} is no cpio archive in the newc format`);
+  return bytes;
 }
 
 /** Kernel modules for the devices of a VM; the transport's comes first, so that the others find their devices. */
@@ -72,6 +92,6 @@ export async function withBootFiles<T>(
   using initrd = new FileSource(files.initrd, 'initrd');
   return await load(
     kernel,
-    files.appendix === undefined ? initrd : new Concatenation([initrd, files.appendix]),
+    files.appendices.length === 0 ? initrd : new Concatenation([initrd, ...files.appendices]),
   );
 }

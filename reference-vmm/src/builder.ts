@@ -47,6 +47,7 @@ export class VmBuilder {
   #balloon: BalloonConfig | undefined;
   readonly #devices: CustomDeviceConfig[] = [];
   readonly #guestFiles: CpioEntry[] = [];
+  #guestArchive: string | undefined;
   #host: VmmHost = {};
 
   /** 1 to 63 letters, digits and inner hyphens; default `vm-<pid>-<n>`. */
@@ -184,6 +185,12 @@ export class VmBuilder {
     return this;
   }
 
+  /** Host path of an uncompressed cpio archive (newc) with more files for the built-in guest. */
+  guestArchive(path: string): this {
+    this.#guestArchive = path;
+    return this;
+  }
+
   /** Hypervisor, progress and debug hooks of the host side. */
   host(host: VmmHost): this {
     this.#host = { ...this.#host, ...host };
@@ -219,6 +226,7 @@ export class VmBuilder {
       ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),
       ...(this.#command === undefined ? {} : { command: this.#command }),
       ...(this.#guestFiles.length === 0 ? {} : { guestFiles: [...this.#guestFiles] }),
+      ...(this.#guestArchive === undefined ? {} : { guestArchive: this.#guestArchive }),
     };
     return Vmm.create(config, this.#host);
   }

@@ -61,6 +61,8 @@ export interface VmmConfig {
   readonly command?: readonly string[];
   /** More files for the built-in guest; directories come before what they hold. */
   readonly guestFiles?: readonly CpioEntry[];
+  /** Host path of an uncompressed cpio archive (newc) with more of them. */
+  readonly guestArchive?: string;
 }
 
 export const DEFAULT_MEMORY: number = 256 * MIB;

@@ -1,7 +1,11 @@
 import { type Command, Option } from 'commander';
 import { VmBuilder } from '../../builder.ts';
 import { parseSize, type RingKind } from '../../config.ts';
+import { parseBalloon } from '../../devices/balloon.ts';
 import { parseDisk } from '../../devices/disk.ts';
+import { parseNetwork } from '../../devices/network.ts';
+import { parseShare } from '../../devices/share.ts';
+import { parseVsock } from '../../devices/vsock.ts';
 import type { HypervisorChoice } from '../../hypervisors.ts';
 import type {
   Architecture,
@@ -26,6 +30,11 @@ export interface RunOptions {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly disk: readonly string[];
+  readonly net: readonly string[];
+  readonly share: readonly string[];
+  readonly vsock?: string;
+  readonly balloon?: string;
+  readonly guestFiles?: string;
   readonly transport: TransportKind;
   readonly ring: RingKind;
   readonly cmdline?: string;
@@ -39,6 +48,10 @@ Examples:
   reference-vmm run -- sh -c 'echo hi; exit 7'         one command; its output and exit code
   tar c . | reference-vmm run -- tar t                 standard input goes to the command
   reference-vmm run -d disk.img,ro -- mount -o ro /dev/vda /mnt
+  reference-vmm run --net user,tcp=8080:80 -- httpd -f -p 80
+  reference-vmm run --share .:/work -- ls -l /work
+  reference-vmm run --net tap=vmtap0,ip=10.0.0.2/24,gateway=10.0.0.1 --transport pci --ring packed
+  reference-vmm run --vsock 42,path=vm.sock --balloon on -m 1G
   reference-vmm run -k Image --initrd initrd.cpio -p 'console=ttyAMA0'
   reference-vmm run --hypervisor kvm -c 4 -m 4G
 
@@ -73,6 +86,26 @@ export function declareOptions(command: Command): Command {
       collect,
       [],
     )
+    .option(
+      '--net <kind[,option]>',
+      'tap, tap=NAME, user (passt) or none; options: mac=, mtu=N, queues=N, pcap=FILE, ip=dhcp|none|ADDRESS/BITS, gateway=, bandwidth=, iops=; user: tcp=[ADDRESS:]HOST:GUEST, udp=…, host-loopback',
+      collect,
+      [],
+    )
+    .option(
+      '--share <dir[:tag|:path][,ro]>',
+      'directory of the host, at /mnt/TAG or at PATH in the built-in guest',
+      collect,
+      [],
+    )
+    .option(
+      '--vsock <cid[,path=socket]>',
+      "sockets between host and guest; CID is the guest's address, from 3",
+    )
+    .option(
+      '--balloon <size|on>',
+      'memory that the guest gives back at the beginning; options: no-deflate-on-oom, no-reporting',
+    )
     .addOption(
       new Option('--transport <name>', 'how virtio devices are connected')
         .choices(['mmio', 'pci'])
@@ -100,6 +133,7 @@ export function declareOptions(command: Command): Command {
         'x86-64: way into an ELF kernel (default: PVH, if the kernel knows it)',
       ).choices(['linux64', 'pvh']),
     )
+    .option('--guest-files <archive>', 'cpio archive (newc) that the built-in guest unpacks as well')
     .option('--timeout <duration>', 'end the VM after 30, 30s, 500ms, 5m …')
     .option(
       '--debug',
@@ -138,6 +172,20 @@ export function builderFor(command: readonly string[], options: RunOptions): VmB
     const disk = parseDisk(text);
     builder.blockDevice('path' in disk ? disk.path : disk.backend, disk);
   }
+  for (const text of options.net) {
+    const network = parseNetwork(text);
+    if (network !== undefined) builder.networkDevice(network);
+  }
+  for (const text of options.share) {
+    const { directory, ...share } = parseShare(text);
+    builder.shareDirectory(directory, share);
+  }
+  if (options.vsock !== undefined) {
+    const { cid, ...vsock } = parseVsock(options.vsock);
+    builder.vsock(cid, vsock);
+  }
+  if (options.balloon !== undefined) builder.balloon(parseBalloon(options.balloon, parseSize));
+  if (options.guestFiles !== undefined) builder.guestArchive(options.guestFiles);
   if (command.length > 0) builder.command(...command);
   builder.host({ progress: say, ...(options.debug === true ? { debug: say } : {}) });
   return builder;
