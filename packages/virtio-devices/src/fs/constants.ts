@@ -95,7 +95,6 @@ export const FUSE_WRITE_IN_SIZE = 40;
 export const FUSE_WRITE_OUT_SIZE = 8;
 export const FUSE_STATFS_OUT_SIZE = 80;
 export const FUSE_INIT_OUT_SIZE = 64;
-export const FUSE_GETXATTR_OUT_SIZE = 8;
 export const FUSE_LSEEK_OUT_SIZE = 8;
 export const FUSE_NAME_OFFSET = 24;
 

@@ -224,13 +224,13 @@ export const OPERATIONS: ReadonlyMap<number, Operation> = new Map([
   ],
   [
     fuse.FUSE_GETXATTR,
-    operation(10, fuse.FUSE_GETXATTR_OUT_SIZE, (handler, call) =>
+    operation(10, 0, (handler, call) =>
       attributes(call, handler.getxattr?.(call, call.nodeId, call.string(8, fuse.FUSE_NAME_MAX))),
     ),
   ],
   [
     fuse.FUSE_LISTXATTR,
-    operation(8, fuse.FUSE_GETXATTR_OUT_SIZE, (handler, call) =>
+    operation(8, 0, (handler, call) =>
       attributes(call, handler.listxattr?.(call, call.nodeId)),
     ),
   ],

@@ -200,9 +200,10 @@ export class FuseServer {
   }
 
   #flags(): number {
-    const { readdir, initFlags } = this.#handler;
-    const plus = readdir === undefined ? 0 : fuse.FUSE_DO_READDIRPLUS | fuse.FUSE_READDIRPLUS_AUTO;
-    return INIT_FLAGS | plus | (initFlags ?? 0);
+    const handler = this.#handler;
+    const plus =
+      handler.readdir === undefined ? 0 : fuse.FUSE_DO_READDIRPLUS | fuse.FUSE_READDIRPLUS_AUTO;
+    return INIT_FLAGS | plus | (handler.initFlags ?? 0);
   }
 
   #read(call: FuseCall, chain: DescriptorChain): number | Promise<number> {

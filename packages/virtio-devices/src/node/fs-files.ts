@@ -86,7 +86,7 @@ export class FileTable {
   }
 
   /** @returns 0 or a negative error */
-  release(fh: number, node: number, isDirectory: boolean): 0 | number {
+  release(fh: number, node: number, isDirectory: boolean): number {
     const file = this.#files.get(fh);
     if (file === undefined || file.node.id !== node || file.isDirectory !== isDirectory) return -EBADF;
     this.#close(file);
