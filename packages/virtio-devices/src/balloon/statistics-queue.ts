@@ -86,7 +86,9 @@ export class StatisticsQueue {
     const queue = this.#context?.queues[this.#index];
     if (queue === undefined || this.#chain !== undefined) return;
     // A driver has one buffer (§5.5.6.3.1); more of them wait for their turn.
-    const chain = queue.pop();
+    let chain = queue.pop();
+    // The driver tells of the next one only when it is asked to.
+    if (queue.enableNotifications()) chain ??= queue.pop();
     if (chain === null) return;
     this.#chain = chain;
     if (this.#stale) {

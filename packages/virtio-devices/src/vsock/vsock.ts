@@ -541,7 +541,8 @@ export class VirtioVsock implements VirtioDevice {
   #sendEvent(context: ActivateContext): void {
     const queue = context.queues[VSOCK_EVENTQ];
     if (!this.#resetDue || queue === undefined) return;
-    const chain = queue.pop();
+    let chain = queue.pop();
+    if (chain === null && queue.enableNotifications()) chain = queue.pop();
     if (chain === null) return;
     if (chain.writableBytes < VIRTIO_VSOCK_EVENT_SIZE) {
       context.interrupt.needsReset('an event buffer has no room for an event (§5.10.6.7)');
