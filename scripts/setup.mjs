@@ -143,6 +143,9 @@ const TEST_TOOLS = {
   cpio: '/usr/bin/cpio',
   e2fsprogs: '/sbin/mke2fs',
   tmux: '/usr/bin/tmux',
+  iproute2: '/sbin/ip',
+  passt: '/usr/bin/passt',
+  tcpdump: '/usr/bin/tcpdump',
 };
 
 /** Installs the Debian packages that tests need; without root it says what to install and ends. */

@@ -66,12 +66,9 @@ export type { NetBackend, NetBackendClient, NetBackendSetup } from './net/backen
 export { formatMac, parseMac, randomMac } from './net/mac.ts';
 export { TransmitBatch } from './net/transmit-batch.ts';
 export { ReceiveBuffers } from './net/receive-buffers.ts';
-export {
-  VirtioNet,
-  type VirtioNetOptions,
-  type VirtioNetState,
-  type VirtioNetStatistics,
-} from './net/net.ts';
+export { VirtioNet } from './net/net.ts';
+export type { VirtioNetOptions, VirtioNetStatistics } from './net/options.ts';
+export type { VirtioNetState } from './net/state.ts';
 
 export * from './fs/constants.ts';
 export { FuseData } from './fs/data.ts';

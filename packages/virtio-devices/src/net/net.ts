@@ -4,14 +4,16 @@ import type { ActivateContext, VirtioDevice } from '../device.ts';
 import { drainQueue } from '../drain.ts';
 import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
-import type { RateLimiter, RateLimiterState } from '../rate-limiter.ts';
-import { StateReader } from '../state.ts';
+import type { RateLimiter } from '../rate-limiter.ts';
 import { VIRTIO_ID_NET } from '../virtio.ts';
 import type { NetBackend, NetBackendClient } from './backend.ts';
 import * as net from './constants.ts';
 import { type ControlTarget, runControl } from './control.ts';
 import { FILTER_VLAN, ReceiveFilter } from './filter.ts';
 import { parseMac, randomMac } from './mac.ts';
+import { isGuestOffloads, offeredOffloads, usableOffloads } from './offloads.ts';
+import { readNetState, type VirtioNetState } from './state.ts';
+import type { VirtioNetOptions, VirtioNetStatistics } from './options.ts';
 import { ReceiveBuffers } from './receive-buffers.ts';
 import { TransmitBatch } from './transmit-batch.ts';
 
@@ -30,79 +32,6 @@ const CONTROL_QUEUE_SIZE = 64;
 const DUPLEX_FULL = 1;
 const UNKNOWN_SPEED = 0xffff_ffff;
 const UNKNOWN_DUPLEX = 0xff;
-
-const GUEST_OFFLOADS = FeatureSet.of(
-  net.VIRTIO_NET_F_GUEST_CSUM,
-  net.VIRTIO_NET_F_GUEST_TSO4,
-  net.VIRTIO_NET_F_GUEST_TSO6,
-  net.VIRTIO_NET_F_GUEST_ECN,
-  net.VIRTIO_NET_F_GUEST_USO4,
-  net.VIRTIO_NET_F_GUEST_USO6,
-);
-const HOST_OFFLOADS = FeatureSet.of(
-  net.VIRTIO_NET_F_HOST_TSO4,
-  net.VIRTIO_NET_F_HOST_TSO6,
-  net.VIRTIO_NET_F_HOST_ECN,
-  net.VIRTIO_NET_F_HOST_USO,
-);
-
-export interface VirtioNetOptions {
-  /** Where frames go to and come from; the device's from now on, but its owner closes it. */
-  readonly backend: NetBackend;
-  /** The address that the guest takes: 6 bytes, or text like `02:00:5e:10:00:01`. Default random. */
-  readonly mac?: string | Uint8Array;
-  /** Most bytes of an IP packet, 68 to 65535. Default: the backend's, or the guest's own choice. */
-  readonly mtu?: number;
-  /** Queue pairs, 1 to 16 and at most what the backend has. Default 1. */
-  readonly queuePairs?: number;
-  /** Queue Size of receive and transmit queues, a power of two from 4. Default 256. */
-  readonly queueSize?: number;
-  /** Whether the link is up at the beginning. Default true. */
-  readonly linkUp?: boolean;
-  /** Speed of the link that the guest is told, in Mbit/s, 0 to 2^31 - 1. Default: unknown. */
-  readonly speed?: number;
-  /** Checksum and segmentation offloads. Default true. */
-  readonly offloads?: boolean;
-  /** VIRTIO_NET_F_MRG_RXBUF. Default true. */
-  readonly mergeable?: boolean;
-  /** For frames to the guest, of this device alone. */
-  readonly receiveLimiter?: RateLimiter;
-  /** For frames from the guest, of this device alone. */
-  readonly transmitLimiter?: RateLimiter;
-  /** The backend failed: `IO_ERROR`, with its cause. The link is down then. Must not throw. */
-  readonly onError?: (error: VirtioDeviceError) => void;
-}
-
-/** Counters since the device was made. "Receive" and "transmit" are the guest's. */
-export interface VirtioNetStatistics {
-  readonly receivedFrames: number;
-  readonly receivedBytes: number;
-  /** Frames that the driver did not want (§5.1.6.5). */
-  readonly receiveFiltered: number;
-  /** Frames that did not fit into a buffer of the driver's. */
-  readonly receiveTooLarge: number;
-  readonly transmittedFrames: number;
-  readonly transmittedBytes: number;
-  /** Frames of the guest's that were malformed, refused by the backend, or sent while the link was down. */
-  readonly transmitDropped: number;
-  readonly controlCommands: number;
-  /** Control commands answered with VIRTIO_NET_ERR. */
-  readonly controlErrors: number;
-}
-
-/** Plain, versioned state of a {@link VirtioNet}. */
-export interface VirtioNetState {
-  readonly version: 1;
-  readonly mac: Uint8Array;
-  readonly filter: Uint8Array;
-  readonly linkUp: boolean;
-  readonly queuePairs: number;
-  readonly maximumQueuePairs: number;
-  readonly guestOffloadsLow: number;
-  readonly guestOffloadsHigh: number;
-  readonly receiveLimiter: RateLimiterState | null;
-  readonly transmitLimiter: RateLimiterState | null;
-}
 
 interface QueuePair {
   readonly index: number;
@@ -185,7 +114,9 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     if (mtu !== undefined) bits.push(net.VIRTIO_NET_F_MTU);
     if (speed !== undefined) bits.push(net.VIRTIO_NET_F_SPEED_DUPLEX);
     if (this.#maximumPairs > 1) bits.push(net.VIRTIO_NET_F_MQ);
-    this.features = FeatureSet.of(...bits).union(offloads ? offered(backend.offloads) : FeatureSet.EMPTY);
+    this.features = FeatureSet.of(...bits).union(
+      offloads ? offeredOffloads(backend.offloads) : FeatureSet.EMPTY,
+    );
     this.#control = {
       filter: this.#filter,
       macChanged: () => this.#macChanged(),
@@ -262,12 +193,12 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
       batch: new TransmitBatch(memory),
     }));
     if (restored === undefined) {
-      this.#guestOffloads = usable(features);
+      this.#guestOffloads = usableOffloads(features);
       this.#activePairs = 1;
       this.#filter.setMode(FILTER_VLAN, features.has(net.VIRTIO_NET_F_CTRL_VLAN));
     } else {
       const offloads = new FeatureSet(restored.guestOffloadsLow, restored.guestOffloadsHigh);
-      this.#guestOffloads = offloads.intersection(usable(features));
+      this.#guestOffloads = offloads.intersection(usableOffloads(features));
       this.#activePairs = restored.queuePairs;
     }
     this.#configure();
@@ -344,39 +275,13 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
 
   /** The saved device's address replaces this one's. A driver that is there is asked to announce itself. */
   restore(state: unknown): void {
-    const reader = new StateReader('network device state', state);
-    reader.version(1);
-    const mac = reader.bytes('mac');
-    const filter = ReceiveFilter.read(reader, 'filter');
-    const linkUp = reader.boolean('linkUp');
-    const maximumQueuePairs = reader.integer('maximumQueuePairs', 1, 16);
-    const queuePairs = reader.integer('queuePairs', 1, maximumQueuePairs);
-    if (mac.length !== 6 || maximumQueuePairs !== this.#maximumPairs) {
-      throw new VirtioDeviceError(
-        'INVALID_STATE',
-        `the guest was saved with ${maximumQueuePairs} queue pairs, this device has ${this.#maximumPairs}`,
-      );
-    }
-    const restored: VirtioNetState = {
-      version: 1,
-      mac,
-      filter,
-      linkUp,
-      queuePairs,
-      maximumQueuePairs,
-      guestOffloadsLow: reader.uint32('guestOffloadsLow'),
-      guestOffloadsHigh: reader.uint32('guestOffloadsHigh'),
-      receiveLimiter: null,
-      transmitLimiter: null,
-    };
-    const receive = reader.unknown('receiveLimiter');
-    const transmit = reader.unknown('transmitLimiter');
-    if (receive !== null) this.#receiveLimiter?.restore(receive);
-    if (transmit !== null) this.#transmitLimiter?.restore(transmit);
+    const restored = readNetState(state, this.#maximumPairs);
+    if (restored.receiveLimiter !== null) this.#receiveLimiter?.restore(restored.receiveLimiter);
+    if (restored.transmitLimiter !== null) this.#transmitLimiter?.restore(restored.transmitLimiter);
     this.#restored = restored;
-    this.#filter.restore(mac, filter);
+    this.#filter.restore(restored.mac, restored.filter);
     this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
-    this.#linkUp = linkUp;
+    this.#linkUp = restored.linkUp;
     this.#writeStatus();
   }
 
@@ -477,34 +382,40 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     if (context === undefined || queue === undefined || this.#paused) return;
     let frames = FRAMES_PER_TURN;
     let bytes = BYTES_PER_TURN;
+    let waits: boolean;
     do {
       queue.disableNotifications();
-      let done = false;
-      while (!done) {
+      let popped: number;
+      do {
+        popped = 0;
         if (batch.remaining === 0) {
           batch.clear();
-          const taken = this.#collect(queue, batch, Math.min(frames, FRAMES_PER_CALL));
-          done = taken < 0;
-          if (batch.end === 0) break;
-          bytes -= Math.abs(taken);
+          popped = this.#collect(queue, batch, Math.min(frames, FRAMES_PER_CALL));
+          frames -= popped;
+          bytes -= batch.bytes;
         }
-        frames -= this.#send(index, queue, batch);
-        // The backend says when it goes on, and the limiter's timer if it was that.
-        if (batch.remaining > 0) done = true;
-        else if (frames <= 0 || bytes <= 0) {
+        if (batch.remaining > 0) this.#send(index, queue, batch);
+        // The backend says when it goes on, and so does the limiter's timer.
+        waits = batch.remaining > 0 || this.#transmitLimiter?.blocked === true;
+        if (!waits && (frames <= 0 || bytes <= 0)) {
           context.renotify(2 * index + 1);
-          done = true;
+          waits = true;
         }
-      }
-      if (done) break;
-    } while (queue.enableNotifications());
+      } while (!waits && popped > 0);
+    } while (!waits && queue.enableNotifications());
     if (queue.needsInterrupt()) context.interrupt.queue(2 * index + 1);
   }
 
-  /** @returns bytes of the frames taken; negative, at most -1, when a limiter stopped it */
+  /**
+   * Takes up to `limit` chains from the queue; those that hold no frame go back at once.
+   *
+   * @returns how many there were
+   */
   #collect(queue: Queue, batch: TransmitBatch, limit: number): number {
-    let bytes = 0;
-    for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
+    let count = 0;
+    while (count < limit) {
+      const chain = queue.pop();
+      if (chain === null) break;
       const length = chain.readableBytes - net.VIRTIO_NET_HDR_SIZE;
       if (
         length < net.ETH_HLEN ||
@@ -514,22 +425,19 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
       ) {
         this.#counters.transmitDropped++;
         queue.addUsed(chain, 0);
-        if (--limit <= 0) break;
-        continue;
-      }
-      if (this.#transmitLimiter?.consume(length) === false) {
+      } else if (this.#transmitLimiter?.consume(length) === false) {
         queue.undoPop(chain);
-        return -Math.max(bytes, 1);
+        break;
+      } else {
+        batch.add(chain);
       }
-      batch.add(chain);
-      bytes += length;
-      if (--limit <= 0) break;
+      count++;
     }
-    return bytes;
+    return count;
   }
 
-  /** @returns frames that were sent or dropped */
-  #send(index: number, queue: Queue, batch: TransmitBatch): number {
+  /** Has the backend take what it will, and gives that back to the driver. */
+  #send(index: number, queue: Queue, batch: TransmitBatch): void {
     const { begin, dropped } = batch;
     this.backend.transmit(index, batch);
     const end = batch.begin;
@@ -541,7 +449,6 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     }
     queue.publishUsed();
     this.#counters.transmittedFrames += end - begin - (batch.dropped - dropped);
-    return end - begin;
   }
 
   readonly #command = (chain: DescriptorChain): number => {
@@ -566,8 +473,8 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
 
   #setGuestOffloads(offloads: FeatureSet): boolean {
     const features = this.#context?.features ?? FeatureSet.EMPTY;
-    if (!offloads.isSubsetOf(features.intersection(GUEST_OFFLOADS))) return false;
-    this.#guestOffloads = usable(offloads);
+    if (!isGuestOffloads(offloads) || !offloads.isSubsetOf(features)) return false;
+    this.#guestOffloads = usableOffloads(offloads);
     this.#configure();
     return true;
   }
@@ -640,19 +547,4 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     const { receiveFiltered, receiveTooLarge, transmitDropped } = this.statistics;
     Object.assign(this.#counters, { receiveFiltered, receiveTooLarge, transmitDropped });
   }
-}
-
-/** What the driver is offered of a backend's offloads. */
-function offered(backend: FeatureSet): FeatureSet {
-  const guest = usable(backend);
-  const all = backend.intersection(HOST_OFFLOADS).union(guest);
-  const always = FeatureSet.of(net.VIRTIO_NET_F_CSUM);
-  const control = FeatureSet.of(net.VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
-  return all.union(always).union(guest.equals(FeatureSet.EMPTY) ? FeatureSet.EMPTY : control);
-}
-
-/** GUEST_… features; without GUEST_CSUM none of them means anything (§5.1.3.1). */
-function usable(features: FeatureSet): FeatureSet {
-  const guest = features.intersection(GUEST_OFFLOADS);
-  return guest.has(net.VIRTIO_NET_F_GUEST_CSUM) ? guest : FeatureSet.EMPTY;
 }

@@ -15,6 +15,8 @@ export class TransmitBatch {
   readonly memory: GuestMemory;
   /** Frames that the backend passed with {@link drop}. */
   dropped = 0;
+  /** Bytes of all frames, without their headers. */
+  bytes = 0;
   readonly #chains: DescriptorChain[] = [];
   #begin = 0;
   /** Two doubles for each piece: guest address and length, as `ChainCursor.iovecs` makes them. */
@@ -113,6 +115,7 @@ export class TransmitBatch {
     }
     this.#ends[index + 1] = needed;
     this.#chains.push(chain);
+    this.bytes += chain.readableBytes - VIRTIO_NET_HDR_SIZE;
   }
 
   /** For the device: chain `index`, from 0 to {@link end}. */
@@ -124,5 +127,6 @@ export class TransmitBatch {
   clear(): void {
     this.#chains.length = 0;
     this.#begin = 0;
+    this.bytes = 0;
   }
 }

@@ -6,7 +6,7 @@ import type { PcapSink } from '../net/pcap-recorder.ts';
 export class PcapFile implements Disposable {
   readonly path: string;
   /** The first error of the file, after which nothing more is written. */
-  error: Error | undefined;
+  error: unknown;
   #fd: number | undefined;
 
   /**
@@ -30,7 +30,7 @@ export class PcapFile implements Disposable {
       for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done);
     } catch (cause) {
       // A full disk ends the recording, not the network.
-      this.error = cause instanceof Error ? cause : new Error(String(cause));
+      this.error = cause;
       this.close();
     }
   };

@@ -7,6 +7,8 @@ import type { TransmitBatch } from '../net/transmit-batch.ts';
 
 /** Bytes of frames that wait for the guest, after which the socket is not read. */
 const QUEUE_BYTES = 512 * 1024;
+/** Bytes in the socket's own buffer, after which the guest waits until they are sent. */
+const UNSENT_BYTES = 256 * 1024;
 const LENGTH_SIZE = 4;
 
 /**
@@ -58,9 +60,8 @@ export class FrameSocket {
       while (batch.remaining > 0) batch.drop();
       return;
     }
-    if (socket.writableNeedDrain) return;
     socket.cork();
-    while (batch.remaining > 0 && !socket.writableNeedDrain) {
+    while (batch.remaining > 0 && (socket.writableLength < UNSENT_BYTES || !socket.writableNeedDrain)) {
       const frame = batch.copyFrame();
       if (frame === undefined) {
         batch.drop();
@@ -109,8 +110,7 @@ export class FrameSocket {
 
   #data(bytes: Buffer): void {
     if (this.#ended) return;
-    let rest: Buffer | undefined = bytes;
-    if (this.#partialBytes > 0) rest = this.#completePartial(bytes);
+    let rest = this.#partialBytes > 0 ? this.#completePartial(bytes) : bytes;
     while (rest !== undefined && rest.length > 0) rest = this.#frame(rest);
     if (this.#queue.full) this.#socket.pause();
     if (this.#waiting && this.#queue.length > 0) {
