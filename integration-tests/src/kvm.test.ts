@@ -2,6 +2,7 @@ import { jest } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type CommandResult, KvmPlace, stockKernels } from './kvm-support.ts';
+import { PCI_SCRIPT, expectPciResult } from './pci-guest.ts';
 import { guest, initrdWith, sha256 } from './support.ts';
 
 // One machine runs all tests of an architecture: what is slow is the machine.
@@ -109,6 +110,15 @@ function testsOf(place: KvmPlace, console: string): void {
     expect(sha256(await place.read(target))).toBe(sum);
   });
 
+  it.each([
+    [true, ''],
+    [false, 'pci=nomsi'],
+  ])('has devices on a PCI bus; messages for interrupts: %s', async (messages, parameters) => {
+    const cmdline = `console=${console} quiet panic=-1 cryptomgr.notests ${parameters}`;
+    const options = ['--transport', 'pci', '-c', '2', '-p', cmdline, '-d', `${place.path('source.img')},ro`];
+    expectPciResult(await run(options, PCI_SCRIPT), source, { messages });
+  });
+
   it('ends at --timeout, also while the guest spins', async () => {
     const result = await place.vmm([
       ...['run', '--hypervisor', 'kvm', '-c', '2', '--timeout', '20s', '--'],
@@ -194,6 +204,20 @@ describe('x86-64', () => {
     expect(result.code).toBe(0);
   });
 
+  it.each([
+    [true, ''],
+    [false, 'pci=nomsi'],
+  ])(
+    'has PCI with the I/O APIC in this process; messages for interrupts: %s',
+    async (messages, parameters) => {
+      const cmdline = `console=ttyS0 quiet panic=-1 cryptomgr.notests ${parameters}`;
+      const options = ['--transport', 'pci', '--irqchip', 'split', '-c', '2', '-p', cmdline];
+      const disk = place.path('source.img');
+      const result = await run([...options, '-d', `${disk},ro`], PCI_SCRIPT);
+      expectPciResult(result, await place.read(disk), { messages });
+    },
+  );
+
   it('shows a processor of the last fifteen years when told to', async () => {
     const result = await run(['--cpu', 'portable'], 'grep -m1 ^flags /proc/cpuinfo');
     const flags = result.stdout.toString().split(' ');
@@ -208,7 +232,11 @@ describe('arm64', () => {
 
 describe('arm64 with a GICv2', () => {
   const place = new KvmPlace('aarch64', { gic: 2 });
-  beforeAll(() => place.open());
+  const disk = randomBytes(MIB);
+  beforeAll(async () => {
+    place.put('disk.img', disk);
+    await place.open();
+  });
   afterAll(() => place[Symbol.asyncDispose]());
 
   it('takes what KVM has there', async () => {
@@ -225,5 +253,17 @@ describe('arm64 with a GICv2', () => {
     ]);
     expect(result.stdout.toString()).toMatch(/^2\n[1-9]/);
     expect(result.code).toBe(0);
+  });
+
+  it.each([
+    [true, ''],
+    [false, 'pci=nomsi'],
+  ])('has devices on a PCI bus; messages for interrupts: %s', async (messages, parameters) => {
+    const cmdline = `console=ttyAMA0 quiet panic=-1 cryptomgr.notests ${parameters}`;
+    const result = await place.vmm([
+      ...['run', '--hypervisor', 'kvm', '--transport', 'pci', '-c', '2', '-p', cmdline],
+      ...['-d', `${place.path('disk.img')},ro`, '--', 'sh', '-c', PCI_SCRIPT],
+    ]);
+    expectPciResult(result, disk, { messages });
   });
 });
