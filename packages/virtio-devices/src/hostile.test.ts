@@ -1,50 +1,69 @@
 import fc from 'fast-check';
-import type { VirtioDevice } from './index.ts';
-import { MemoryBlockBackend, VirtioBlock, VirtioConsole, VirtioEntropy } from './index.ts';
-import { MockMmioDriver } from './mock/index.ts';
+import { GuestMemory } from '@vmm/vm-memory';
+import { brokenChains, MockSplitDriver } from '@vmm/virtio-queue/mock';
+import { SUBJECTS, type Subject } from '../test/hostile-subjects.ts';
+import { createDriver, DRIVER_COMBINATIONS } from './mock/index.ts';
+import type { CreateDriverOptions, MockVirtioDriver } from './mock/index.ts';
 
 const QUEUE_SIZE = 8;
-const REGION = 1024 * 1024;
+const BASE = 0x8000_0000;
+const REGION = 512 * 1024;
+/** Turns of the event loop after which a device that still asks for another is said to be stuck. */
+const TURNS = 100_000;
+/** Sequences of each kind, device, transport and ring. */
+const RUNS = Number(process.env['HOSTILE_RUNS'] ?? 12);
 
-const devices: readonly [string, () => VirtioDevice, probe: (driver: MockMmioDriver) => number][] = [
-  [
-    'entropy',
-    () => new VirtioEntropy({ source: (target) => target.fill(1) }),
-    (driver) => {
-      driver.rings[0]!.add([{ writable: 8 }]);
-      driver.kick(0);
-      return driver.rings[0]!.collect().length;
-    },
-  ],
-  [
-    'block',
-    () => new VirtioBlock({ backend: new MemoryBlockBackend(65536) }),
-    (driver) => {
-      driver.rings[0]!.add([{ readable: new Uint8Array(16) }, { writable: 513 }]);
-      driver.kick(0);
-      return driver.rings[0]!.collect().filter(({ written }) => written[512] === 0).length;
-    },
-  ],
-  [
-    'console',
-    () => new VirtioConsole({ ports: [{ name: 'agent' }] }),
-    (driver) => {
-      driver.rings[1]!.add([{ readable: 'still here' }]);
-      driver.kick(1);
-      return driver.rings[1]!.collect().length;
-    },
-  ],
-];
+type Combination = (typeof DRIVER_COMBINATIONS)[number];
+
+/** A device, a driver for it, and the turns of the event loop in the test's hands. */
+class Battle {
+  readonly subject: Subject;
+  readonly driver: MockVirtioDriver;
+  readonly #tasks: (() => void)[] = [];
+
+  constructor(make: () => Subject, how: CreateDriverOptions) {
+    this.subject = make();
+    this.driver = createDriver(this.subject.device, {
+      queueSize: QUEUE_SIZE,
+      memory: new GuestMemory([{ guestAddress: BASE, bytes: new Uint8Array(REGION) }]),
+      ...how,
+      transportOptions: { defer: (task) => this.#tasks.push(task) },
+    });
+  }
+
+  /** Lets the device do what it put off. Every turn stands for more chains that were made available. */
+  async settle(): Promise<void> {
+    for (let turn = 0; this.#tasks.length > 0; turn++) {
+      expect(turn).toBeLessThan(TURNS);
+      this.#tasks.shift()!();
+    }
+    for (let i = 0; i < 8; i++) await Promise.resolve();
+    if (this.#tasks.length > 0) await this.settle();
+  }
+
+  /** Whether a new driver finds a device that works. */
+  async worksAfterReset(): Promise<boolean> {
+    const { driver, subject } = this;
+    driver.start();
+    expect(driver.needsReset).toBe(false);
+    subject.request(driver);
+    driver.kick(subject.queue);
+    await this.settle();
+    return subject.answered(driver);
+  }
+}
 
 /** Any descriptor: often near to sense, so that the walk goes on. */
 const descriptor = fc.record({
   address: fc.oneof(
-    fc.integer({ min: 0x8000_0000, max: 0x8000_0000 + REGION + 4096 }).map(BigInt),
+    fc.integer({ min: BASE, max: BASE + REGION + 4096 }).map(BigInt),
     fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
   ),
-  length: fc.oneof(fc.constantFrom(0, 1, 8, 16, 17, 513, 4096), fc.nat(0xffff_ffff)),
-  flags: fc.oneof(fc.integer({ min: 0, max: 7 }), fc.nat(0xffff)),
+  length: fc.oneof(fc.constantFrom(0, 1, 8, 12, 16, 17, 44, 513, 4096), fc.nat(0xffff_ffff)),
+  // With AVAIL, on a packed ring, of the first lap or of the second.
+  flags: fc.oneof(fc.integer({ min: 0, max: 7 }), fc.integer({ min: 0x80, max: 0x87 }), fc.nat(0xffff)),
   next: fc.oneof(fc.nat(QUEUE_SIZE), fc.nat(0xffff)),
+  id: fc.oneof(fc.nat(QUEUE_SIZE), fc.nat(0xffff)),
 });
 
 const attack = fc.record({
@@ -55,42 +74,173 @@ const attack = fc.record({
     maxLength: QUEUE_SIZE,
   }),
   idx: fc.oneof(fc.nat(QUEUE_SIZE), fc.nat(0xffff)),
+  /** The driver's part of interrupt suppression. */
+  suppression: fc.nat(0xffff_ffff),
   /** Bytes at the start of the buffers: requests and control messages. */
   contents: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+  stir: fc.boolean(),
 });
 
-describe.each(devices)('%s with a hostile driver', (_name, create, probe) => {
-  it('never throws, answers or needs a reset, and works after it', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(attack, { minLength: 1, maxLength: 6 }), async (attacks) => {
-        const tasks: (() => void)[] = [];
-        const driver = new MockMmioDriver(create(), {
-          queueSize: QUEUE_SIZE,
-          transport: { defer: (task) => tasks.push(task) },
-        });
-        driver.start();
-        for (const { queue, descriptors, heads, idx, contents } of attacks) {
-          const index = queue % driver.rings.length;
-          const ring = driver.rings[index]!;
-          for (let at = 0; at < 64; at++) driver.memory.write(0x8000_0000 + at * 4096 + 2048, contents);
-          descriptors.forEach((each, at) => ring.writeDescriptor(at, each));
-          heads.forEach((head, at) => ring.writeAvailEntry(at, head));
-          ring.writeAvailIdx(idx);
-          driver.write(0x50, index);
-          // Every deferred task stands for more chains that were made available: they are finite.
-          for (let turns = 0; tasks.length > 0; turns++) {
-            expect(turns).toBeLessThan(100_000);
-            tasks.shift()!();
+const registers = fc.oneof(
+  fc.record({
+    do: fc.constant('status' as const),
+    value: fc.oneof(fc.constantFrom(0, 1, 3, 11, 15, 15, 128), fc.nat(255)),
+  }),
+  fc.record({
+    do: fc.constant('features' as const),
+    select: fc.nat(2),
+    value: fc.oneof(fc.constant(undefined), fc.nat(0xffff_ffff)),
+  }),
+  fc.record({
+    do: fc.constant('enable' as const),
+    queue: fc.nat(7),
+    changes: fc.record(
+      {
+        size: fc.oneof(fc.nat(9), fc.nat(0xffff)),
+        descriptorArea: fc.oneof(fc.integer({ min: BASE, max: BASE + REGION }), fc.nat(0xffff_ffff)),
+        driverArea: fc.oneof(fc.integer({ min: BASE, max: BASE + REGION }), fc.nat(0xffff_ffff)),
+        deviceArea: fc.maxSafeNat(),
+      },
+      { requiredKeys: [] },
+    ),
+  }),
+  fc.record({ do: fc.constantFrom('reset' as const, 'notify' as const), queue: fc.nat(7) }),
+  fc.record({
+    do: fc.constantFrom('read' as const, 'write' as const),
+    offset: fc.oneof(fc.nat(64), fc.nat(0xeff)),
+    length: fc.constantFrom<1 | 2 | 4>(1, 2, 4),
+    value: fc.oneof(fc.nat(16), fc.nat(0xffff_ffff)),
+  }),
+  fc.record({ do: fc.constantFrom('request' as const, 'stir' as const, 'turn' as const, 'start' as const) }),
+);
+
+type RegisterAction = typeof registers extends fc.Arbitrary<infer T> ? T : never;
+
+async function perform(battle: Battle, action: RegisterAction): Promise<void> {
+  const { driver, subject } = battle;
+  switch (action.do) {
+    case 'status':
+      driver.status = action.value;
+      return;
+    case 'features': {
+      const offered = driver.readFeatures();
+      driver.writeFeatureWord(
+        action.select,
+        action.value ?? (action.select === 0 ? offered.low : offered.high),
+      );
+      return;
+    }
+    case 'enable': {
+      driver.enableQueue(action.queue % driver.rings.length, action.changes);
+      return;
+    }
+    case 'reset':
+      driver.resetQueue(action.queue);
+      return;
+    case 'notify':
+      driver.notify(action.queue);
+      return;
+    case 'read':
+      if (subject.device.configRead !== undefined) driver.readConfig(action.offset, action.length);
+      return;
+    case 'write':
+      if (subject.device.configRead !== undefined) {
+        driver.writeConfig(action.offset, action.length, action.value);
+      }
+      return;
+    case 'request':
+      if (driver.rings[subject.queue]!.freeDescriptors < 3) return;
+      subject.request(driver);
+      driver.rings[subject.queue]!.publish();
+      driver.notify(subject.queue);
+      return;
+    case 'stir':
+      subject.stir();
+      return;
+    case 'turn':
+      await battle.settle();
+      return;
+    case 'start':
+      driver.start();
+  }
+}
+
+describe.each(SUBJECTS)('$name with a hostile driver', ({ make }) => {
+  describe.each(DRIVER_COMBINATIONS)('over $transport with $ring rings', (how: Combination) => {
+    const packed = how.ring === 'packed';
+
+    it('never throws at garbage in its rings, answers or needs a reset, and works after it', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(attack, { minLength: 1, maxLength: 6 }), async (attacks) => {
+          const battle = new Battle(make, how);
+          const { driver, subject } = battle;
+          driver.start();
+          for (const { queue, descriptors, heads, idx, suppression, contents, stir } of attacks) {
+            const index = queue % driver.rings.length;
+            const ring = driver.rings[index]!;
+            for (let at = BASE; at < BASE + REGION; at += 8192) driver.memory.write(at + 2048, contents);
+            descriptors.forEach((each, at) => ring.writeDescriptor(at, each));
+            driver.memory.writeUint32(ring.config.driverArea, suppression);
+            if (ring instanceof MockSplitDriver) {
+              heads.forEach((head, at) => ring.writeAvailEntry(at, head));
+              ring.writeAvailIdx(idx);
+            }
+            if (stir) subject.stir();
+            driver.notify(index);
+            await battle.settle();
           }
-          await Promise.resolve();
-        }
-        if (driver.needsReset) expect(driver.errors).toHaveLength(1);
-        else expect(driver.errors).toEqual([]);
+          expect(driver.errors).toHaveLength(driver.needsReset ? 1 : 0);
+          expect(await battle.worksAfterReset()).toBe(true);
+        }),
+        { numRuns: RUNS },
+      );
+    });
+
+    it('never throws at registers written in any order, and works after a reset', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(registers, { minLength: 1, maxLength: 40 }), async (actions) => {
+          const battle = new Battle(make, how);
+          battle.driver.start();
+          for (const action of actions) await perform(battle, action);
+          await battle.settle();
+          expect(await battle.worksAfterReset()).toBe(true);
+        }),
+        { numRuns: RUNS },
+      );
+    });
+
+    it.each(brokenChains({ packed, indirect: true }))('needs a reset after $name', async ({ code, add }) => {
+      const battle = new Battle(make, how);
+      const { driver, subject } = battle;
+      driver.start();
+      add(driver.rings[subject.queue]!);
+      driver.rings[subject.queue]!.publish();
+      driver.notify(subject.queue);
+      await battle.settle();
+      expect(driver.needsReset).toBe(true);
+      expect(driver.errors).toMatchObject([{ code: 'DRIVER_FAULT', cause: { code } }]);
+      expect(driver.acknowledge() & 2).toBe(2);
+      expect(await battle.worksAfterReset()).toBe(true);
+    });
+
+    it('survives a storm of resets with requests in flight, and interrupts for none of them', async () => {
+      const battle = new Battle(make, how);
+      const { driver, subject } = battle;
+      for (let i = 0; i < 60; i++) {
         driver.start();
-        expect(driver.needsReset).toBe(false);
-        expect(probe(driver)).toBe(1);
-      }),
-      { numRuns: 150 },
-    );
+        if (i % 3 !== 0) subject.stir();
+        for (let n = 0; n < 2; n++) subject.request(driver);
+        driver.kick(subject.queue);
+        if (i % 4 === 0) await Promise.resolve();
+        driver.status = 0;
+        driver.interrupt.take();
+        if (i % 5 === 0) await battle.settle();
+        expect(driver.interrupt.take()).toBe(0);
+      }
+      await battle.settle();
+      expect(driver.interrupt.take()).toBe(0);
+      expect(driver.errors).toEqual([]);
+      expect(await battle.worksAfterReset()).toBe(true);
+    });
   });
 });
