@@ -41,6 +41,8 @@ export interface MockGuestOptions extends Partial<VirtioVsockOptions> {
   /** Receive buffers that the driver lends from the beginning. Default 16. */
   readonly buffers?: number;
   readonly bufferBytes?: number;
+  /** Whether the driver brings the device up. Default true. */
+  readonly start?: boolean;
 }
 
 /** A guest's socket driver that does what a test says. */
@@ -50,10 +52,11 @@ export class MockGuest {
   readonly #bufferBytes: number;
 
   constructor(options: MockGuestOptions = {}) {
-    const { driver = {}, buffers = 16, bufferBytes = 4096, ...rest } = options;
+    const { driver = {}, buffers = 16, bufferBytes = 4096, start = true, ...rest } = options;
     this.device = new VirtioVsock({ guestCid: GUEST_CID, ...rest });
     this.#bufferBytes = bufferBytes;
     this.driver = new MockMmioDriver(this.device, { queueSize: 16, ...driver });
+    if (!start) return;
     this.driver.start();
     this.lend(buffers);
   }
