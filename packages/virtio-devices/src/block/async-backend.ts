@@ -115,7 +115,7 @@ export class AsyncBlockBackend implements BlockBackend {
             `${this.description} answered ${bytes.length} bytes instead of ${length} from ${position}`,
           );
         }
-        if (!batch.cancelled) scatter(batch, transfer, bytes);
+        scatter(batch, transfer, bytes);
       }
     } catch (cause) {
       batch.fail(transfer, cause);
@@ -151,6 +151,7 @@ function gather(batch: BlockBatch, transfer: number, length: number): Uint8Array
 }
 
 function scatter(batch: BlockBatch, transfer: number, bytes: Uint8Array): void {
+  if (batch.cancelled) return;
   const end = batch.endSegment(transfer);
   let at = 0;
   for (let segment = batch.firstSegment(transfer); segment < end; segment++) {

@@ -33,7 +33,10 @@ export function openFileIo(
 ): { readonly io: FileIo; readonly sizeBytes: number } {
   const kind = options.io ?? 'auto';
   if (!IO.includes(kind)) {
-    throw new VirtioDeviceError('INVALID_OPTION', `io must be one of ${IO.join(', ')}, not ${String(kind)}`);
+    throw new VirtioDeviceError(
+      'INVALID_OPTION',
+      `io must be one of ${IO.join(', ')}, not ${kind as string}`,
+    );
   }
   const { fd, isBlockDevice } = openImage(path, options.readOnly);
   let io: FileIo | undefined;
