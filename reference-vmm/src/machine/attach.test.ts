@@ -20,11 +20,11 @@ interface Attached extends AsyncDisposable {
 }
 
 /** A small machine, and devices that do nothing. */
-async function machineWith(transport: TransportKind): Promise<Attached> {
+async function machineWith(transport: TransportKind, virtioDevices = 4): Promise<Attached> {
   const hypervisor: AnyHypervisor = createWasmHypervisor();
   const machine = await createMachine(
     hypervisor,
-    { cpus: 1, memory: 64 * MIB, virtioDevices: 4, transport },
+    { cpus: 1, memory: 64 * MIB, virtioDevices, transport },
     { serialOutput: () => undefined, debug: () => undefined },
   );
   const places: (readonly [number, number | undefined])[] = [];
@@ -80,6 +80,20 @@ describe('devices of a machine', () => {
     expect(config(machine, 0, 0)).toBe(0);
     expect(machine.mmio.read(0x4003_0000, 4)).toBe(0x7472_6976);
   });
+
+  it.each<TransportKind>(['mmio', 'pci'])(
+    'may be more than the hypervisor has shadowed registers for, by %s',
+    async (transport) => {
+      await using attached = await machineWith(transport, 40);
+      const { machine } = attached;
+      for (let device = 0; device < 40; device++) attached.attach();
+      expect(machine.mmio.read(0x4003_0000 + 39 * 0x1000, 4)).toBe(transport === 'mmio' ? 0x7472_6976 : 0);
+      if (transport === 'mmio') return;
+      // Beyond 31 devices, function 1 of the first ones.
+      expect(machine.pci?.functions).toHaveLength(41);
+      expect(machine.mmio.read(ECAM + 0x8000 + 0x1000, 4)).toBe(0x1044_1af4);
+    },
+  );
 
   it('have shared memory behind all memory with virtio-mmio, each region where large pages may begin', async () => {
     await using attached = await machineWith('mmio');

@@ -1,3 +1,4 @@
+import { HypervisorError, type ReadShadow, type Vm } from '@vmm/hypervisor';
 import {
   type VirtioDevice,
   VirtioMmioTransport,
@@ -45,8 +46,18 @@ export function attachVirtioMmio(
     address,
     doorbells: vm,
     ...(places && { sharedMemory: places }),
-    interruptStatus: vm.shadowRead(address + VIRTIO_MMIO_INTERRUPT_STATUS, 0),
+    ...shadowOf(vm, address + VIRTIO_MMIO_INTERRUPT_STATUS),
   });
   mmio.register(address, VIRTIO_MMIO_SIZE, transport, `virtio ${options.name ?? device.name}`);
   return transport;
+}
+
+/** Where the hypervisor has no more shadows the loads exit. */
+function shadowOf(vm: Vm, address: number): { readonly interruptStatus?: ReadShadow } {
+  try {
+    return { interruptStatus: vm.shadowRead(address, 0) };
+  } catch (error) {
+    if (error instanceof HypervisorError && error.code === 'UNSUPPORTED') return {};
+    throw error;
+  }
 }
