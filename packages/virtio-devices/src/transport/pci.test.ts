@@ -359,6 +359,43 @@ describe('Function Level Reset', () => {
   });
 });
 
+describe('state', () => {
+  it('takes the BAR, MSI-X with what is masked and pending, and the doorbells along', async () => {
+    const { device, driver } = setUp();
+    driver.start();
+    driver.configWrite(pci.PCI_BASE_ADDRESS_0, 4, 0xc200_0000);
+    const table = driver.barAddress(0) + (driver.configRead(driver.msix + 4, 4) & ~7);
+    driver.bus.write(table + 16 + 8, 4, 77);
+    driver.bus.write(table + 16 + 12, 4, 1);
+    device.context!.interrupt.queue(0);
+    await driver.transport.pause();
+    const state: unknown = structuredClone(driver.transport.save());
+
+    const doorbells = new MockDoorbellRegistry();
+    const other = new MockPciDriver(new MockDevice(), { memory: driver.memory, transport: { doorbells } });
+    other.transport.restore(state);
+    other.transport.resume();
+    expect(other.barAddress(0)).toBe(0xc200_0000);
+    expect(doorbells.size).toBe(2);
+    expect(doorbells.store(other.notifyAddress(0), 2, 0)).toBe(true);
+    other.msi.take();
+    other.bus.write(table + 16 + 12, 4, 0);
+    expect(other.msi.take()).toEqual([77]);
+  });
+
+  it('keeps an interrupt line high that the driver has not looked at', async () => {
+    const { device, driver } = setUp({ interrupts: 'intx' });
+    driver.start();
+    device.context!.interrupt.queue(0);
+    await driver.transport.pause();
+    const other = new MockPciDriver(new MockDevice(), { memory: driver.memory, interrupts: 'intx' });
+    other.transport.restore(driver.transport.save());
+    expect(other.lines[1]!.level).toBe(true);
+    expect(other.acknowledge()).toBe(1);
+    expect(other.lines[1]!.level).toBe(false);
+  });
+});
+
 it('refuses impossible options', () => {
   const refused = expect.objectContaining({ code: 'INVALID_OPTION' }) as Error;
   expect(() => setUp({ transport: { vectors: 0 } })).toThrow(refused);
