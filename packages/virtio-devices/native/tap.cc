@@ -336,8 +336,8 @@ void TapQueue::writeFrames(napi_env env, const Chains& chains, uint32_t* result)
         want(UV_WRITABLE);
         return;
       }
-      if (errno == EBADFD || errno == ENODEV) {
-        pendErrno(env, errno, "write");
+      if (errno == EBADFD) {
+        pendErrno(env, ENODEV, "write");
         return;
       }
       result[1]++;
@@ -450,7 +450,8 @@ uint32_t TapQueue::readFrames(napi_env env, const Chains& chains, uint32_t wante
         result[0] = NO_FRAMES;
         want(UV_READABLE);
       } else {
-        pendErrno(env, errno, "read");
+        // The kernel's answer for an interface that was removed.
+        pendErrno(env, errno == EBADFD ? ENODEV : errno, "read");
       }
       return frames;
     }

@@ -34,11 +34,18 @@ class Rig {
     execFileSync('sh', ['-c', `echo 1 >/proc/sys/net/ipv6/conf/${name}/disable_ipv6`]);
     ip('addr', 'add', `${HOST}/24`, 'dev', name);
     ip('neigh', 'add', GUEST, 'lladdr', MAC, 'dev', name);
-    this.device = new VirtioNet({ backend: this.tap, mac: MAC, queuePairs, onError: (error) => (this.error = error) });
+    this.device = new VirtioNet({
+      backend: this.tap,
+      mac: MAC,
+      queuePairs,
+      onError: (error) => (this.error = error),
+    });
     this.driver = startDriver(this.device, driver);
     // Frames of before IPv6 was off.
     this.lend(0, 1600);
-    this.settled = new Promise((resolve) => setTimeout(resolve, 30)).then(() => this.driver.rings[RX].collect());
+    this.settled = new Promise((resolve) => setTimeout(resolve, 30)).then(() =>
+      this.driver.rings[RX].collect(),
+    );
   }
 
   lend(count, size, queue = RX) {
@@ -125,7 +132,7 @@ const scenarios = {
     await rig.settled;
     const socket = await hostSocket();
     rig.lend(8, 600);
-    socket.send(Buffer.alloc(1400, 7), 9, GUEST);
+    socket.send('7'.repeat(1400), 9, GUEST);
     socket.send('hi', 9, GUEST);
     const got = await rig.receive(2);
     const tapMac = /ether (\S+)/.exec(ip('link', 'show', rig.tap.name))[1];
@@ -144,7 +151,7 @@ const scenarios = {
       up: ip('link', 'show', rig.tap.name).includes('UP'),
       headers: got.map(({ header }) => header),
       buffers: got.map(({ buffers }) => buffers),
-      payloads: got.map(({ frame }) => hex(frame.subarray(42))),
+      payloads: got.map(({ frame }) => frame.subarray(42).toString()),
       message: message.toString(),
       used: rig.driver.rings[TX].collect().length,
       statistics: rig.device.statistics,
@@ -242,7 +249,7 @@ const scenarios = {
   },
 
   async multiQueue() {
-    const rig = new Rig({ queuePairs: 2 });
+    const rig = new Rig({ queuePairs: 2 }, { queueSize: 64 });
     await rig.settled;
     const socket = await hostSocket();
     const counts = [];
@@ -266,7 +273,7 @@ const scenarios = {
     const details = ip('-d', 'link', 'show', rig.tap.name);
     socket.close();
     rig.close();
-    return { counts, multiQueue: details.includes('multi_queue on') };
+    return { counts, queues: /multi_queue .*numdisabled \d+/.exec(details)?.[0] };
   },
 
   async removed() {

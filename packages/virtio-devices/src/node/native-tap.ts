@@ -34,6 +34,8 @@ export const TUN_F_USO4 = 0x20;
 export const TUN_F_USO6 = 0x40;
 
 /**
+ * A queue of an interface that was removed throws ENODEV.
+ *
  * Chains are given as `iovecs`, pairs of guest address and length, and `ends`: chain `i` has the doubles from `ends[i]` to
  * `ends[i + 1]`. Those from `begin` to `end` are meant.
  */

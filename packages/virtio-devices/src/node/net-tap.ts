@@ -213,8 +213,9 @@ export class TapBackend implements NetBackend, Disposable {
   #fail(cause: unknown): void {
     if (this.#failed) return;
     this.#failed = true;
-    const gone = isErrno(cause, 'EBADFD') || isErrno(cause, 'ENODEV');
-    this.#client?.failed(gone ? new Error('the interface was removed', { cause }) : cause);
+    this.#client?.failed(
+      isErrno(cause, 'ENODEV') ? new Error('the interface was removed', { cause }) : cause,
+    );
   }
 }
 
