@@ -5,7 +5,7 @@ import type { CreateDriverOptions, MockVirtioDriver } from '../src/mock/index.ts
 
 const REQUESTS = 1;
 /** Time for the thread pool. */
-const PATIENCE = 10_000;
+const PATIENCE = 4_000;
 
 /** The answer to a request. */
 export interface Answer {
@@ -117,6 +117,7 @@ export class FuseGuest {
         this.#answers.set(queue * 65536 + used.head, used.written);
       }
       const found = this.#answers.get(queue * 65536 + head);
+      this.driver.rings[queue]!.setUsedEvent();
       if (found !== undefined) {
         this.#answers.delete(queue * 65536 + head);
         return found;
@@ -124,6 +125,11 @@ export class FuseGuest {
       if (Date.now() > end) throw new Error(`request ${head} was not answered`);
       await new Promise((resolve) => setImmediate(resolve));
     }
+  }
+
+  /** Lets the device do what it has put off. */
+  async turns(): Promise<void> {
+    for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve));
   }
 
   init(flags = 0x7fff_ffff): Promise<Answer> {

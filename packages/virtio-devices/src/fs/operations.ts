@@ -230,9 +230,7 @@ export const OPERATIONS: ReadonlyMap<number, Operation> = new Map([
   ],
   [
     fuse.FUSE_LISTXATTR,
-    operation(8, 0, (handler, call) =>
-      attributes(call, handler.listxattr?.(call, call.nodeId)),
-    ),
+    operation(8, 0, (handler, call) => attributes(call, handler.listxattr?.(call, call.nodeId))),
   ],
   [
     fuse.FUSE_REMOVEXATTR,

@@ -201,8 +201,7 @@ export class FuseServer {
 
   #flags(): number {
     const handler = this.#handler;
-    const plus =
-      handler.readdir === undefined ? 0 : fuse.FUSE_DO_READDIRPLUS | fuse.FUSE_READDIRPLUS_AUTO;
+    const plus = handler.readdir === undefined ? 0 : fuse.FUSE_DO_READDIRPLUS | fuse.FUSE_READDIRPLUS_AUTO;
     return INIT_FLAGS | plus | (handler.initFlags ?? 0);
   }
 
