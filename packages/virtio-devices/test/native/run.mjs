@@ -1,0 +1,54 @@
+// Runs the addon's cases and endings under bare Node, for a sanitizer: node run.mjs [ADDON]. A line for each.
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { blockCases } from './block-cases.mjs';
+
+export const ENDINGS = [
+  'exit',
+  'uncaught',
+  'exit-in-callback',
+  'uncaught-in-callback',
+  'collected',
+  'end-of-loop',
+  'worker-terminate',
+  'worker-ends',
+];
+
+/** Runs one; `status` is null after two minutes, which only a hang takes. */
+export function runEnding(addon, name) {
+  const child = fileURLToPath(new URL('block-child.mjs', import.meta.url));
+  return spawnSync(process.execPath, ['--expose-gc', child, addon, name], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: '' },
+    killSignal: 'SIGKILL',
+    timeout: 120_000,
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const addon =
+    process.argv[2] ??
+    fileURLToPath(
+      new URL(`../../prebuilds/linux-${process.arch}/@vmm+virtio-devices.glibc.node`, import.meta.url),
+    );
+  const cases = blockCases(createRequire(import.meta.url)(addon));
+  for (const name of ENDINGS) {
+    cases.push([
+      `ending: ${name}`,
+      () => {
+        const { status, stderr } = runEnding(addon, name);
+        if (status !== 7) throw new Error(`exit code ${status}\n${stderr}`);
+      },
+    ]);
+  }
+  for (const [name, run] of cases) {
+    try {
+      await run();
+      console.log(`ok ${name}`);
+    } catch (error) {
+      process.exitCode = 1;
+      console.log(`not ok ${name}\n${error.stack}`);
+    }
+  }
+}
