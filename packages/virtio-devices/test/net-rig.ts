@@ -175,7 +175,7 @@ export class NetRig<Backend extends NetBackend = TestBackend> {
       const { written } = used[i]!;
       const buffers = written[10]! | (written[11]! << 8);
       const parts = used.slice(i, i + buffers).map((element) => element.written);
-      const whole = Uint8Array.from(parts.flatMap((part) => [...part]));
+      const whole = new Uint8Array(Buffer.concat(parts));
       frames.push({ header: whole.subarray(0, 12), frame: whole.subarray(12), buffers });
       i += Math.max(1, buffers);
     }

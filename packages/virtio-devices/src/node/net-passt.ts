@@ -144,11 +144,18 @@ export class PasstBackend implements NetBackend, AsyncDisposable {
   async close(): Promise<void> {
     this.#failure ??= new Error('closed');
     this.#socket.close();
+    this.#ref();
     await this.#exited;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Has the event loop wait for the end of the process. */
+  #ref(): void {
+    this.#child?.ref();
+    (this.#child?.stderr as Socket | null | undefined)?.ref();
   }
 
   async #probe(): Promise<void> {
@@ -165,6 +172,7 @@ export class PasstBackend implements NetBackend, AsyncDisposable {
         this.#socket.send(PROBE);
       });
     } catch (cause) {
+      this.#ref();
       await this.#exited;
       const messages = this.#messages();
       throw new VirtioDeviceError(
