@@ -18,20 +18,23 @@ const MAX_BYTES = MAX_CHAIN_BYTES;
  */
 export class DescriptorChain {
   readonly memory: GuestMemory;
-  #head: number;
+  /** The queue whose chain this is; undefined while the device does not have it. For queues. */
+  holder: object | undefined;
+  #head = 0;
   #length = 0;
   #readableCount = 0;
   #bytes = 0;
   #readableBytes = 0;
   #sawWritable = false;
+  /** Where the last buffer was; the next one is likely to be there too. */
+  #region: GuestRegion | undefined;
   /** Two doubles a piece: its guest address and its size. */
   #pieces = new Float64Array(8);
   #reader: ChainReader | undefined;
   #writer: ChainWriter | undefined;
 
-  constructor(memory: GuestMemory, head: number) {
+  constructor(memory: GuestMemory) {
     this.memory = memory;
-    this.#head = head;
   }
 
   /** What the ring identifies the chain by: the index of its first descriptor, or the Buffer ID of a packed ring. */
@@ -119,7 +122,7 @@ export class DescriptorChain {
     this.#writer?.rewind();
   }
 
-  /** For queues: says what the ring identifies the chain by, once that is known. */
+  /** For queues: says what the ring identifies the chain by. */
   identify(head: number): void {
     this.#head = head;
   }
@@ -132,6 +135,41 @@ export class DescriptorChain {
    * @throws VirtioQueueError `READABLE_AFTER_WRITABLE`, `CHAIN_TOO_LARGE`, `BUFFER_OUT_OF_RANGE`, `BUFFER_READ_ONLY`
    */
   append(address: number, size: number, writable: boolean): void {
+    const region = this.#region;
+    const i = this.#length;
+    const bytes = this.#bytes + size;
+    if (
+      region === undefined ||
+      address < region.guestAddress ||
+      address + size > region.end ||
+      size === 0 ||
+      bytes > MAX_BYTES ||
+      2 * i === this.#pieces.length ||
+      (writable ? region.readOnly : this.#sawWritable)
+    ) {
+      this.#appendSlowly(address, size, writable);
+      return;
+    }
+    this.#pieces[2 * i] = address;
+    this.#pieces[2 * i + 1] = size;
+    this.#bytes = bytes;
+    this.#length = i + 1;
+    if (writable) {
+      this.#sawWritable = true;
+    } else {
+      this.#readableBytes = bytes;
+      this.#readableCount = i + 1;
+    }
+  }
+
+  /** For queues: marks the writable part dirty. */
+  markWritten(): void {
+    for (let i = this.#readableCount; i < this.#length; i++)
+      this.memory.markDirty(this.address(i), this.size(i));
+  }
+
+  /** {@link append} for everything but a buffer in the region of the one before. */
+  #appendSlowly(address: number, size: number, writable: boolean): void {
     if (writable) {
       this.#sawWritable = true;
     } else if (this.#sawWritable) {
@@ -144,21 +182,6 @@ export class DescriptorChain {
     if (this.#bytes + size > MAX_BYTES) {
       throw new VirtioQueueError('CHAIN_TOO_LARGE', `chain ${this.head} has more than 2^32 bytes`);
     }
-    const region = this.memory.findRegion(address);
-    if (region !== undefined && address + size <= region.end) {
-      this.#appendPiece(region, address, size, writable);
-    } else {
-      this.#appendAcross(address, size, writable);
-    }
-  }
-
-  /** For queues: marks the writable part dirty. */
-  markWritten(): void {
-    for (let i = this.#readableCount; i < this.#length; i++)
-      this.memory.markDirty(this.address(i), this.size(i));
-  }
-
-  #appendAcross(address: number, size: number, writable: boolean): void {
     const { memory } = this;
     if (!memory.contains(address, size)) {
       throw new VirtioQueueError(
@@ -193,6 +216,7 @@ export class DescriptorChain {
     this.#pieces[2 * i + 1] = size;
     this.#bytes += size;
     this.#length = i + 1;
+    this.#region = region;
   }
 
   #grow(): void {

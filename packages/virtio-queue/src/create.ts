@@ -30,8 +30,3 @@ export function restoreQueue(memory: GuestMemory, state: unknown): Queue {
     ? new PackedQueue(memory, checked, nextAvail, true)
     : new SplitQueue(memory, checked, nextAvail, true);
 }
-
-/** @deprecated Use {@link createQueue}. */
-export const createSplitQueue: typeof createQueue = createQueue;
-/** @deprecated Use {@link restoreQueue}. */
-export const restoreSplitQueue: typeof restoreQueue = restoreQueue;

@@ -10,7 +10,7 @@ function makeChain(
   shared = false,
 ): DescriptorChain {
   const memory = makeMemory(0x1_0000, shared);
-  const chain = new DescriptorChain(memory, 0);
+  const chain = new DescriptorChain(memory);
   let address = BASE;
   let value = 1;
   for (const size of readable) {
@@ -46,7 +46,7 @@ describe('the reader of a chain', () => {
 
   it('reads 64-bit values up to 2^53 - 1 as numbers', () => {
     const memory = makeMemory();
-    const chain = new DescriptorChain(memory, 0);
+    const chain = new DescriptorChain(memory);
     memory.writeUint64(BASE, Number.MAX_SAFE_INTEGER);
     memory.writeBigUint64(BASE + 8, 2n ** 53n);
     chain.append(BASE, 3, false);
@@ -330,7 +330,7 @@ describe('both cursors', () => {
   it('work in regions above 4 GiB', () => {
     const base = 2 ** 52;
     const memory = new GuestMemory([{ guestAddress: base, bytes: new Uint8Array(64) }]);
-    const chain = new DescriptorChain(memory, 0);
+    const chain = new DescriptorChain(memory);
     chain.append(base + 1, 5, false);
     chain.append(base + 32, 8, true);
     memory.writeUint32(base + 1, 0x12345678);

@@ -73,7 +73,10 @@ const state = fc.oneof(
 
 const packedScenario = fc.record({
   ...common,
-  size: fc.integer({ min: 1, max: SIZE }),
+  size: fc.oneof(
+    { weight: 3, arbitrary: fc.constant(SIZE) },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: SIZE }) },
+  ),
   /** Rewrites of the whole ring: the same state for all descriptors, or one for each. */
   rounds: fc.array(
     fc.record({

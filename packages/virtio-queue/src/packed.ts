@@ -1,5 +1,5 @@
 import type { GuestMemory } from '@vmm/vm-memory';
-import { DescriptorChain } from './chain.ts';
+import type { DescriptorChain } from './chain.ts';
 import type { FullConfig } from './config.ts';
 import {
   DESCRIPTOR_SIZE,
@@ -19,30 +19,33 @@ import { Ring } from './ring.ts';
 import { appendWholeTable, notNegotiated, tooLong, withNext } from './table.ts';
 
 // The optimiser folds constants of this module, and loads and checks imported ones at every use.
-const F_NEXT = VIRTQ_DESC_F_NEXT;
-const F_WRITE = VIRTQ_DESC_F_WRITE;
-const F_INDIRECT = VIRTQ_DESC_F_INDIRECT;
-const F_AVAIL = VIRTQ_DESC_F_AVAIL;
-const F_USED = VIRTQ_DESC_F_USED;
-const F_STATE = VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
 const TWO_32 = 2 ** 32;
+const ENTRY = DESCRIPTOR_SIZE;
+const WRAP = RING_WRAP_COUNTER;
 
-/** Halfwords of a descriptor (§2.8.13). */
-const DESCRIPTOR_HALFWORDS = 8;
-const DESCRIPTOR_ID = 6;
-const DESCRIPTOR_FLAGS = 7;
+/** Words of a descriptor (§2.8.13): address low, address high, length, and a word of two halves. */
+const DESCRIPTOR_WORDS = 4;
+const DESCRIPTOR_LENGTH = 2;
+/** Buffer ID in the low half, flags in the high one. */
+const DESCRIPTOR_CONTROL = 3;
+const ID_MASK = 0xffff;
+const F_NEXT = VIRTQ_DESC_F_NEXT << 16;
+const F_WRITE = VIRTQ_DESC_F_WRITE << 16;
+const F_INDIRECT = VIRTQ_DESC_F_INDIRECT << 16;
+const F_AVAIL = VIRTQ_DESC_F_AVAIL << 16;
+const F_USED = VIRTQ_DESC_F_USED << 16;
+const F_STATE = F_AVAIL | F_USED;
 
 /** Halfwords of an event suppression structure (§2.8.14). */
 const EVENT_DESC = 0;
 const EVENT_FLAGS = 1;
 const EVENT_FLAGS_MASK = 3;
 
-/** A packed virtqueue, VIRTIO 1.3 §2.8. Positions are offsets in the ring; "ring entries" are its descriptors. */
+/** A packed virtqueue, VIRTIO 1.3 §2.8. Positions are offsets in the ring; its entries are its descriptors. */
 export class PackedQueue extends Ring {
   override readonly format = 'packed';
-  /** Descriptors as words: address low, address high, length, id | flags << 16. */
-  readonly #words: Uint32Array;
-  readonly #halfwords: Uint16Array;
+  /** The ring. Signed, so that what atomic accesses give is always a small integer. */
+  readonly #words: Int32Array;
   readonly #driverEvent: Uint16Array;
   readonly #deviceEvent: Uint16Array;
   /** What {@link #deviceEvent} asks for. */
@@ -53,15 +56,13 @@ export class PackedQueue extends Ring {
   #nextUsed: number;
   /** AVAIL and USED of a used descriptor at `nextUsed`: both as the wrap counter. */
   #used: number;
-  /** The used descriptor that hides those after it, and its flags to be; -1 when there is none. */
-  #hidden = -1;
-  #hiddenFlags = 0;
-  /** Descriptors between the two: those of the chains that are out. */
+  /** The used descriptor that hides those after it, and its control word to be; -1 when there is none. */
+  #hiddenAt = -1;
+  #hiddenControl = 0;
+  /** Descriptors from `nextUsed` to `nextAvail`: those of the chains that are out. */
   #entriesOut = 0;
   /** By Buffer ID: the number of the chain's descriptors in the ring. */
   readonly #entries: Uint16Array;
-  /** Chain objects that are not out. */
-  readonly #spare: DescriptorChain[] = [];
 
   /**
    * @param config checked
@@ -71,13 +72,13 @@ export class PackedQueue extends Ring {
   constructor(memory: GuestMemory, config: FullConfig, position: number, restored: boolean) {
     super(memory, config, 0, restored);
     const { size } = config;
-    this.#words = memory.uint32View(config.descriptorArea, size * 4);
-    this.#halfwords = memory.uint16View(config.descriptorArea, size * DESCRIPTOR_HALFWORDS);
+    const words = memory.uint32View(config.descriptorArea, size * DESCRIPTOR_WORDS);
+    this.#words = new Int32Array(words.buffer, words.byteOffset, words.length);
     this.#driverEvent = memory.uint16View(config.driverArea, EVENT_SUPPRESSION_SIZE / 2);
     this.#deviceEvent = memory.uint16View(config.deviceArea, EVENT_SUPPRESSION_SIZE / 2);
     this.#eventFlags = Atomics.load(this.#deviceEvent, EVENT_FLAGS);
-    const wrap = (position & RING_WRAP_COUNTER) !== 0;
-    this.#nextAvail = position & ~RING_WRAP_COUNTER;
+    const wrap = (position & WRAP) !== 0;
+    this.#nextAvail = position & ~WRAP;
     this.#available = wrap ? F_AVAIL : F_USED;
     this.#nextUsed = this.#nextAvail;
     this.#used = wrap ? F_STATE : 0;
@@ -88,14 +89,13 @@ export class PackedQueue extends Ring {
 
   override pop(): DescriptorChain | null {
     if (this.error !== undefined) throw this.error;
-    const index = this.#nextAvail;
-    const flags = Atomics.load(this.#halfwords, index * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS);
-    if ((flags & F_STATE) !== this.#available) return null;
-    const chain = this.#spare.pop() ?? new DescriptorChain(this.memory, index);
+    const control = this.#loadControl();
+    if ((control & F_STATE) !== this.#available) return null;
+    const chain = this.take();
     try {
-      this.#walk(chain, index, flags);
+      this.#walk(chain, control);
     } catch (error) {
-      chain.clear();
+      this.put(chain);
       if (error instanceof VirtioQueueError) this.error = error;
       throw error;
     }
@@ -119,12 +119,11 @@ export class PackedQueue extends Ring {
       this.#storeEventFlags(RING_EVENT_FLAGS_ENABLE);
     }
     // Both sides store, then load what the other stores; one of them sees the other (§2.8.21, §2.8.22).
-    const flags = Atomics.load(this.#halfwords, this.#nextAvail * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS);
-    return (flags & F_STATE) === this.#available;
+    return (this.#loadControl() & F_STATE) === this.#available;
   }
 
   protected override position(): number {
-    return this.#nextAvail | (this.#available === F_AVAIL ? RING_WRAP_COUNTER : 0);
+    return this.#nextAvail | (this.#available === F_AVAIL ? WRAP : 0);
   }
 
   protected override wantsInterrupt(count: number): boolean {
@@ -134,31 +133,24 @@ export class PackedQueue extends Ring {
     if (kind !== RING_EVENT_FLAGS_DESC || !this.config.eventIdx) return true;
     const event = Atomics.load(this.#driverEvent, EVENT_DESC);
     const { size } = this;
-    const offset = event & ~RING_WRAP_COUNTER;
+    const offset = event & ~WRAP;
     if (offset >= size) return true;
     // Offsets of two rounds, so that the wrap counter tells them apart.
-    const eventAt = offset + ((event & RING_WRAP_COUNTER) !== 0 ? size : 0);
+    const eventAt = offset + ((event & WRAP) !== 0 ? size : 0);
     const usedAt = this.#nextUsed + (this.#used !== 0 ? size : 0);
     return (usedAt - 1 - eventAt + 2 * size) % (2 * size) < count;
   }
 
-  protected override writeUsed(head: number, length: number, hide: boolean): void {
+  protected override writeUsed(head: number, length: number, hide: boolean): number {
     const at = this.#nextUsed;
     const entries = this.#entries[head]!;
-    this.#words[at * 4 + 2] = length;
-    this.#halfwords[at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_ID] = head;
-    const flags = length > 0 ? this.#used | F_WRITE : this.#used;
-    if (hide && this.#hidden < 0) {
-      this.#hidden = at;
-      this.#hiddenFlags = flags;
-    } else {
-      // Last and atomic, so that the driver finds the rest and the buffer written when it sees the flags.
-      Atomics.store(this.#halfwords, at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS, flags);
-    }
-    if (this.memory.dirty !== undefined) {
-      this.memory.markDirty(this.config.descriptorArea + at * DESCRIPTOR_SIZE, DESCRIPTOR_SIZE);
-    }
-    this.unpublished += entries;
+    const words = this.#words;
+    const control = head | this.#used | (length > 0 ? F_WRITE : 0);
+    words[at * DESCRIPTOR_WORDS + DESCRIPTOR_LENGTH] = length;
+    // Last and atomic, so that the driver finds the rest and the buffer written when it sees the flags.
+    if (!hide) Atomics.store(words, at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL, control);
+    else this.#writeHidden(at, control);
+    if (this.memory.dirty !== undefined) this.#markUsed(at);
     this.#entriesOut -= entries;
     const next = at + entries;
     if (next < this.size) {
@@ -167,17 +159,18 @@ export class PackedQueue extends Ring {
       this.#nextUsed = next - this.size;
       this.#used ^= F_STATE;
     }
+    return entries;
   }
 
   protected override showUsed(): void {
-    const at = this.#hidden;
+    const at = this.#hiddenAt;
     if (at < 0) return;
-    Atomics.store(this.#halfwords, at * DESCRIPTOR_HALFWORDS + DESCRIPTOR_FLAGS, this.#hiddenFlags);
-    this.#hidden = -1;
+    Atomics.store(this.#words, at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL, this.#hiddenControl);
+    this.#hiddenAt = -1;
   }
 
-  protected override takeBack(chain: DescriptorChain): void {
-    const entries = this.#entries[chain.head]!;
+  protected override takeBack(head: number): void {
+    const entries = this.#entries[head]!;
     this.#entriesOut -= entries;
     const previous = this.#nextAvail - entries;
     if (previous >= 0) {
@@ -186,63 +179,47 @@ export class PackedQueue extends Ring {
       this.#nextAvail = previous + this.size;
       this.#available ^= F_STATE;
     }
-    this.#spare.push(chain);
   }
 
-  protected override release(chain: DescriptorChain): void {
-    this.#spare.push(chain);
+  /** Buffer ID and flags of the next descriptor. */
+  #loadControl(): number {
+    return Atomics.load(this.#words, this.#nextAvail * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL);
   }
 
   /**
    * Reads each word of each descriptor once, gives the buffers to `chain`, and moves on.
    *
-   * @param flags of the first descriptor, which is available
+   * @param control of the first descriptor, which is available
    */
-  #walk(chain: DescriptorChain, first: number, flags: number): void {
+  #walk(chain: DescriptorChain, control: number): void {
     const words = this.#words;
     const { size } = this;
     const room = size - this.#entriesOut;
-    let index = first;
+    let index = this.#nextAvail;
     let available = this.#available;
-    let id: number;
-    chain.identify(first);
+    chain.identify(index);
+    if (room === 0) throw this.#noRoom(chain, 1);
     for (let count = 1; ; count++) {
-      if (count > room) throw this.#noRoom(chain, count);
-      const at = index * 4;
-      if (count === 1) {
-        id = this.#halfwords[index * DESCRIPTOR_HALFWORDS + DESCRIPTOR_ID]!;
-      } else {
-        const control = words[at + 3]!;
-        id = control & 0xffff;
-        flags = control >>> 16;
-        if ((flags & F_STATE) !== available) {
-          throw new VirtioQueueError(
-            'CHAIN_TAIL_UNAVAILABLE',
-            `the list at ${first} goes on at ${index}, which is not available`,
-          );
-        }
-      }
+      const at = index * DESCRIPTOR_WORDS;
+      const address = (words[at]! >>> 0) + (words[at + 1]! >>> 0) * TWO_32;
+      const length = words[at + DESCRIPTOR_LENGTH]! >>> 0;
       if (++index === size) {
         index = 0;
         available ^= F_STATE;
       }
-      const address = words[at]! + words[at + 1]! * TWO_32;
-      const length = words[at + 2]!;
-      if ((flags & F_INDIRECT) !== 0) {
-        if (!this.config.indirect) throw notNegotiated(chain);
-        if ((flags & F_NEXT) !== 0 || count > 1) throw withNext(chain);
-        appendWholeTable(chain, size, address, length);
+      if ((control & F_INDIRECT) !== 0) {
+        this.#appendTable(chain, address, length, count > 1 || (control & F_NEXT) !== 0);
       } else {
-        chain.append(address, length, (flags & F_WRITE) !== 0);
-        if ((flags & F_NEXT) !== 0) continue;
+        chain.append(address, length, (control & F_WRITE) !== 0);
+        if ((control & F_NEXT) !== 0) {
+          if (count === room) throw this.#noRoom(chain, count + 1);
+          control = words[index * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL]!;
+          if ((control & F_STATE) !== available) throw tailUnavailable(chain, index);
+          continue;
+        }
       }
-      if (id >= size) {
-        throw new VirtioQueueError('BUFFER_ID_OUT_OF_RANGE', `the list at ${first} has the Buffer ID ${id}`);
-      }
-      if (!this.isFree(id)) {
-        throw new VirtioQueueError('BUFFER_ID_IN_USE', `chain ${id} is not used yet`);
-      }
-      chain.identify(id);
+      const id = control & ID_MASK;
+      if (id >= size || !this.isFree(id)) throw this.#wrongId(id);
       this.give(chain, id);
       this.#entries[id] = count;
       this.#entriesOut += count;
@@ -250,6 +227,32 @@ export class PackedQueue extends Ring {
       this.#available = available;
       return;
     }
+  }
+
+  #appendTable(chain: DescriptorChain, address: number, length: number, inList: boolean): void {
+    if (!this.config.indirect) throw notNegotiated(chain);
+    if (inList) throw withNext(chain);
+    appendWholeTable(chain, this.size, address, length);
+  }
+
+  /** Only the first has to be hidden, and what it hides needs no atomic store. */
+  #writeHidden(at: number, control: number): void {
+    if (this.#hiddenAt < 0) {
+      this.#hiddenAt = at;
+      this.#hiddenControl = control;
+    } else {
+      this.#words[at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL] = control;
+    }
+  }
+
+  #markUsed(at: number): void {
+    this.memory.markDirty(this.config.descriptorArea + at * ENTRY, ENTRY);
+  }
+
+  #wrongId(id: number): VirtioQueueError {
+    return id >= this.size
+      ? new VirtioQueueError('BUFFER_ID_OUT_OF_RANGE', `Buffer ID ${id} in a ring of ${this.size}`)
+      : new VirtioQueueError('BUFFER_ID_IN_USE', `chain ${id} is not used yet`);
   }
 
   #noRoom(chain: DescriptorChain, count: number): VirtioQueueError {
@@ -266,4 +269,11 @@ export class PackedQueue extends Ring {
     Atomics.store(this.#deviceEvent, EVENT_FLAGS, flags);
     if (this.memory.dirty !== undefined) this.memory.markDirty(this.config.deviceArea + 2, 2);
   }
+}
+
+function tailUnavailable(chain: DescriptorChain, index: number): VirtioQueueError {
+  return new VirtioQueueError(
+    'CHAIN_TAIL_UNAVAILABLE',
+    `the list at ${chain.head} goes on at ${index}, which is not available`,
+  );
 }

@@ -1,5 +1,5 @@
 import type { GuestMemory } from '@vmm/vm-memory';
-import type { DescriptorChain } from './chain.ts';
+import { DescriptorChain } from './chain.ts';
 import type { FullConfig } from './config.ts';
 import { VirtioQueueError, type VirtioQueueErrorCode } from './errors.ts';
 import type { Queue, QueueState } from './queue.ts';
@@ -22,17 +22,16 @@ export abstract class Ring implements Queue {
   readonly memory: GuestMemory;
   protected readonly config: FullConfig;
   protected error: VirtioQueueError | undefined;
-  /** By head; of a head that is not out, whatever was there last. */
-  protected readonly chains: (DescriptorChain | undefined)[];
   /** Chains popped, modulo 2^16. */
   protected sequence: number;
-  /** Ring entries used and not published, in the unit of the format. */
-  protected unpublished = 0;
-  /** Ring entries published since needsInterrupt() was last asked. */
+  /** Chain objects that the device does not have. */
+  readonly #spare: DescriptorChain[] = [];
+  /** Ring entries used and not visible to the driver, in the unit of the format. */
+  #unpublished = 0;
+  /** Ring entries that became visible since needsInterrupt() was last asked. */
   #unsignalled = 0;
   #deferring = false;
   readonly #states: Uint8Array;
-  #outCount = 0;
   /** Heads by the number of their pop, modulo a power of 2 that is not less than the size. */
   readonly #popped: Uint16Array;
   readonly #poppedMask: number;
@@ -48,7 +47,6 @@ export abstract class Ring implements Queue {
     this.size = size;
     this.config = config;
     this.sequence = sequence;
-    this.chains = Array.from({ length: size }, () => undefined);
     this.#states = new Uint8Array(size);
     this.#popped = new Uint16Array(2 ** Math.ceil(Math.log2(size)));
     this.#poppedMask = this.#popped.length - 1;
@@ -65,39 +63,33 @@ export abstract class Ring implements Queue {
     if (this.error !== undefined) return;
     const { head } = chain;
     const previous = (this.sequence - 1) & 0xffff;
-    if (!this.#isOut(chain) || this.#popped[previous & this.#poppedMask] !== head) {
+    if (chain.holder !== this || this.#popped[previous & this.#poppedMask] !== head) {
       throw new VirtioQueueError('CHAIN_NOT_OUT', `chain ${head} is not the one popped last`);
     }
     if (this.memory.dirty !== undefined) chain.markWritten();
-    chain.clear();
     this.#states[head] = FREE;
-    this.#outCount--;
     this.sequence = previous;
-    this.takeBack(chain);
+    this.takeBack(head);
+    this.put(chain);
   }
 
   addUsed(chain: DescriptorChain, bytesWritten: number): void {
     if (this.error !== undefined) return;
-    const { head } = chain;
-    if (!this.#isOut(chain)) throw new VirtioQueueError('CHAIN_NOT_OUT', `chain ${head} is not out`);
+    if (chain.holder !== this) throw notOut(chain);
     if (!(Number.isInteger(bytesWritten) && bytesWritten >= 0 && bytesWritten <= chain.writableBytes)) {
-      throw new VirtioQueueError(
-        'INVALID_ARGUMENT',
-        `${bytesWritten} bytes written to chain ${head}, which has ${chain.writableBytes}`,
-      );
+      throw noLength(chain, bytesWritten);
     }
+    const { head } = chain;
     if (this.memory.dirty !== undefined) chain.markWritten();
-    chain.clear();
-    this.release(chain);
+    this.put(chain);
     // 2^32 does not fit; the field may be too small but not too large (§2.7.8.2).
-    const length = Math.min(bytesWritten, MAX_UINT32);
+    const length = bytesWritten > MAX_UINT32 ? MAX_UINT32 : bytesWritten;
     if (this.config.inOrder) {
       this.#finish(head, length);
     } else {
       this.#states[head] = FREE;
-      this.#outCount--;
-      this.writeUsed(head, length, this.#deferring);
-      if (!this.#deferring) this.#publish();
+      if (this.#deferring) this.#unpublished += this.writeUsed(head, length, true);
+      else this.#unsignalled += this.writeUsed(head, length, false);
     }
   }
 
@@ -107,7 +99,7 @@ export abstract class Ring implements Queue {
 
   publishUsed(): void {
     this.#deferring = false;
-    if (this.error === undefined && this.unpublished > 0) this.#publish();
+    if (this.error === undefined) this.#publish();
   }
 
   needsInterrupt(): boolean {
@@ -122,8 +114,8 @@ export abstract class Ring implements Queue {
   }
 
   save(): QueueState {
-    if (this.#outCount > 0 || this.unpublished > 0) {
-      throw new VirtioQueueError('CHAINS_OUT', `${this.#outCount} chains are out, or some not published`);
+    if (this.#unpublished > 0 || this.#states.some((state) => state !== FREE)) {
+      throw new VirtioQueueError('CHAINS_OUT', 'chains are out, or used and not published');
     }
     const next = this.position();
     return { version: 1, format: this.format, config: { ...this.config }, nextAvail: next, nextUsed: next };
@@ -134,30 +126,41 @@ export abstract class Ring implements Queue {
   /** Whether the driver wants an interrupt for the last `count`, more than 0, entries used. */
   protected abstract wantsInterrupt(count: number): boolean;
   /**
-   * Writes that the device is done with a chain, and counts it in {@link unpublished}.
+   * Tells the driver that the device is done with a chain.
    *
    * @param hide whether the driver must not see it before {@link showUsed}
+   * @returns the number of ring entries that this takes
    */
-  protected abstract writeUsed(head: number, length: number, hide: boolean): void;
-  /** Lets the driver see everything written. */
+  protected abstract writeUsed(head: number, length: number, hide: boolean): number;
+  /** Lets the driver see everything that was hidden. */
   protected abstract showUsed(): void;
-  /** Moves the position back by the chain, which was popped last and is cleared. */
-  protected abstract takeBack(chain: DescriptorChain): void;
-  /** The device is done with the object, which is cleared. */
-  protected abstract release(chain: DescriptorChain): void;
+  /** Moves the position back by the chain that was popped last. */
+  protected abstract takeBack(head: number): void;
 
   protected isFree(head: number): boolean {
     return this.#states[head] === FREE;
   }
 
+  /** An empty chain object. */
+  protected take(): DescriptorChain {
+    return this.#spare.pop() ?? new DescriptorChain(this.memory);
+  }
+
+  /** Takes a chain object back, which {@link take} gave. */
+  protected put(chain: DescriptorChain): void {
+    chain.holder = undefined;
+    chain.clear();
+    this.#spare.push(chain);
+  }
+
   /** Notes that the device has the chain `head`. */
   protected give(chain: DescriptorChain, head: number): void {
     const { sequence } = this;
-    this.chains[head] = chain;
+    chain.identify(head);
+    chain.holder = this;
     this.#states[head] = OUT;
     this.#popped[sequence & this.#poppedMask] = head;
     this.sequence = (sequence + 1) & 0xffff;
-    this.#outCount++;
   }
 
   protected fail(code: VirtioQueueErrorCode, message: string): VirtioQueueError {
@@ -173,8 +176,7 @@ export abstract class Ring implements Queue {
     if (next !== head) return;
     do {
       this.#states[next] = FREE;
-      this.#outCount--;
-      this.writeUsed(next, this.#keptLengths[next]!, this.#deferring);
+      this.#unpublished += this.writeUsed(next, this.#keptLengths[next]!, true);
       this.#oldest = (this.#oldest + 1) & 0xffff;
       next = this.#popped[this.#oldest & this.#poppedMask]!;
     } while (this.#oldest !== this.sequence && this.#states[next] === KEPT);
@@ -182,13 +184,20 @@ export abstract class Ring implements Queue {
   }
 
   #publish(): void {
+    if (this.#unpublished === 0) return;
     this.showUsed();
-    this.#unsignalled += this.unpublished;
-    this.unpublished = 0;
+    this.#unsignalled += this.#unpublished;
+    this.#unpublished = 0;
   }
+}
 
-  #isOut(chain: DescriptorChain): boolean {
-    const { head } = chain;
-    return this.chains[head] === chain && this.#states[head] === OUT;
-  }
+function notOut(chain: DescriptorChain): VirtioQueueError {
+  return new VirtioQueueError('CHAIN_NOT_OUT', `chain ${chain.head} is not out`);
+}
+
+function noLength(chain: DescriptorChain, bytesWritten: number): VirtioQueueError {
+  return new VirtioQueueError(
+    'INVALID_ARGUMENT',
+    `${bytesWritten} bytes written to chain ${chain.head}, which has ${chain.writableBytes}`,
+  );
 }

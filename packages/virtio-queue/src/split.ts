@@ -1,5 +1,5 @@
 import type { GuestMemory } from '@vmm/vm-memory';
-import { DescriptorChain } from './chain.ts';
+import type { DescriptorChain } from './chain.ts';
 import type { FullConfig } from './config.ts';
 import {
   VIRTQ_AVAIL_F_NO_INTERRUPT,
@@ -64,11 +64,12 @@ export class SplitQueue extends Ring {
     const head = this.#avail[AVAIL_RING + slot]!;
     if (head >= this.size) throw this.fail('HEAD_OUT_OF_RANGE', `available ring entry ${slot} is ${head}`);
     if (!this.isFree(head)) throw this.fail('HEAD_IN_USE', `chain ${head} is not used yet`);
-    const chain = this.chains[head] ?? new DescriptorChain(this.memory, head);
+    const chain = this.take();
+    chain.identify(head);
     try {
       this.#walk(chain, head);
     } catch (error) {
-      chain.clear();
+      this.put(chain);
       if (error instanceof VirtioQueueError) this.error = error;
       throw error;
     }
@@ -105,12 +106,13 @@ export class SplitQueue extends Ring {
     return needEvent(usedEvent, this.#nextUsed, this.#nextUsed - count);
   }
 
-  protected override writeUsed(head: number, length: number): void {
+  protected override writeUsed(head: number, length: number, hide: boolean): number {
     const element = USED_RING + (this.#nextUsed & this.#mask) * 2;
     this.#usedWords[element] = head;
     this.#usedWords[element + 1] = length;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
-    this.unpublished++;
+    if (!hide) this.showUsed();
+    return 1;
   }
 
   protected override showUsed(): void {
@@ -123,10 +125,6 @@ export class SplitQueue extends Ring {
 
   protected override takeBack(): void {
     // The position is the number of the pop.
-  }
-
-  protected override release(): void {
-    // Each head keeps its object.
   }
 
   /** Whether the driver published more. */
