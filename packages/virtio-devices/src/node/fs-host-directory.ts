@@ -13,7 +13,8 @@ import type {
   FuseSetattr,
   FuseStatfs,
 } from '../fs/handler.ts';
-import { bytesToString, putString } from '../fs/names.ts';
+import { bytesToString } from '../fs/names.ts';
+import { HostAttributes } from './fs-attributes.ts';
 import { fillDirectory } from './fs-directory.ts';
 import { FileTable, type OpenFile } from './fs-files.ts';
 import { FileIo } from './fs-io.ts';
@@ -21,14 +22,12 @@ import { type HostNode, NodeTable } from './fs-nodes.ts';
 import { type HostDirectoryOptions, type HostDirectorySettings, settingsOf } from './fs-options.ts';
 import { HostStat, unpackDevice } from './fs-stat.ts';
 import { type HostDirectoryState, parseState, restoreTables, saveTables } from './fs-state.ts';
+import { ExtendedAttributes } from './fs-xattrs.ts';
 import { requireHost } from './load.ts';
-import { FS_STAT, type NativeFileSystem, UNCHANGED_ID } from './native-fs.ts';
+import { FS_STAT, type NativeFileSystem } from './native-fs.ts';
 
 /** Types of statfs(2) of file systems that lie in memory. */
 const MEMORY_FILE_SYSTEMS: readonly number[] = [0x0102_1994, 0x8584_58f6];
-/** Special values of utimensat(2)'s nanoseconds. */
-const UTIME_NOW = 0x3fff_ffff;
-const UTIME_OMIT = 0x3fff_fffe;
 /** fallocate(2): KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE. */
 const FALLOCATE_MODES: number = 1 | 2 | 16;
 const SEEK_DATA = 3;
@@ -62,7 +61,9 @@ export class HostDirectory implements FuseHandler, Disposable {
   readonly #files: FileTable;
   readonly #io: FileIo;
   readonly #statfs = new Float64Array(9);
-  readonly #bytes = new Uint8Array(fuse.FUSE_XATTR_MAX);
+  readonly #bytes = new Uint8Array(fuse.FUSE_PATH_MAX);
+  readonly #attributes: HostAttributes;
+  readonly #extended: ExtendedAttributes;
   #isClosed = false;
 
   /**
@@ -86,6 +87,8 @@ export class HostDirectory implements FuseHandler, Disposable {
     this.#stat = new HostStat(settings.uids, settings.gids);
     this.#nodes = new NodeTable(native, this.#openat2, this.#stat, root, settings);
     this.#files = new FileTable(native, settings.maxOpenFiles);
+    this.#attributes = new HostAttributes(native, settings, this.#stat, this.#files);
+    this.#extended = new ExtendedAttributes(native, settings);
     native.statfs(root, this.#statfs);
     this.#io = new FileIo(host, this.#files, MEMORY_FILE_SYSTEMS.includes(this.#statfs[8]!));
   }
@@ -113,7 +116,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     const file = fh === undefined ? undefined : this.#files.get(fh, node);
     // A file that was restored without its name is reached by what is open of it.
     const fd = typeof file === 'object' ? file.fd : this.#handle(node);
-    return fd < 0 ? fd : this.#attr(fd);
+    return fd < 0 ? fd : this.#attributes.read(fd);
   }
 
   setattr(_context: FuseContext, id: number, changes: FuseSetattr): FuseAttrReply | number {
@@ -122,22 +125,14 @@ export class HostDirectory implements FuseHandler, Disposable {
     if (node === undefined) return -fuse.ESTALE;
     const handle = this.#nodes.handleOf(node);
     if (handle < 0) return handle;
-    const { valid } = changes;
-    let error = 0;
-    if ((valid & fuse.FATTR_SIZE) !== 0) error = this.#truncate(node, handle, changes);
-    if (error === 0 && (valid & (fuse.FATTR_UID | fuse.FATTR_GID)) !== 0)
-      error = this.#chown(handle, changes);
-    if (error === 0 && (valid & fuse.FATTR_MODE) !== 0) error = this.#chmod(node, handle, changes.mode);
-    if (error === 0 && (valid & (fuse.FATTR_ATIME | fuse.FATTR_MTIME)) !== 0) {
-      error = this.#utimens(handle, changes);
-    }
-    return error < 0 ? error : this.#attr(handle);
+    const error = this.#attributes.change(node, handle, changes);
+    return error < 0 ? error : this.#attributes.read(handle);
   }
 
   readlink(_context: FuseContext, node: number): string | number {
     const handle = this.#handle(node);
     if (handle < 0) return handle;
-    const length = this.#native.readlink(handle, this.#bytes.subarray(0, fuse.FUSE_PATH_MAX));
+    const length = this.#native.readlink(handle, this.#bytes);
     return length < 0 ? length : bytesToString(this.#bytes, 0, length);
   }
 
@@ -226,7 +221,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     const uid = uids.ofNew(context.uid);
     const gid = gids.ofNew(context.gid);
     if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (this.#isPrivileged(mode, 0)) return -fuse.EPERM;
+    if (this.#attributes.isPrivileged(mode, 0)) return -fuse.EPERM;
     const directory = this.#nodes.get(parent);
     if (directory === undefined) return -fuse.ESTALE;
     if (!this.#files.hasRoom) return -fuse.EMFILE;
@@ -345,37 +340,19 @@ export class HostDirectory implements FuseHandler, Disposable {
     value: Uint8Array,
     flags: number,
   ): FuseResult<0> {
-    if (!this.#isVisible(name)) return this.#noAttributes;
-    if (this.readOnly) return -fuse.EROFS;
-    const handle = this.#handle(node);
-    return handle < 0 ? handle : this.#native.setxattr(handle, name, value, flags);
+    return this.#extended.set(this.#handle(node), name, value, flags);
   }
 
   getxattr(_context: FuseContext, node: number, name: string): Uint8Array | number {
-    if (!this.#isVisible(name)) return this.#noAttributes;
-    const handle = this.#handle(node);
-    if (handle < 0) return handle;
-    const length = this.#native.getxattr(handle, name, this.#bytes);
-    return length < 0 ? length : this.#bytes.subarray(0, length);
+    return this.#extended.get(this.#handle(node), name);
   }
 
   listxattr(_context: FuseContext, node: number): Uint8Array | number {
-    if (this.#settings.xattrs === 'none') return this.#noAttributes;
-    const handle = this.#handle(node);
-    if (handle < 0) return handle;
-    const length = this.#native.listxattr(handle, this.#bytes);
-    if (length < 0) return length;
-    const names = bytesToString(this.#bytes, 0, length).split('\0');
-    const visible = names.filter((name) => name !== '' && this.#isVisible(name));
-    const end = putString(visible.map((name) => `${name}\0`).join(''), this.#bytes, 0);
-    return this.#bytes.subarray(0, end);
+    return this.#extended.list(this.#handle(node));
   }
 
   removexattr(_context: FuseContext, node: number, name: string): FuseResult<0> {
-    if (!this.#isVisible(name)) return this.#noAttributes;
-    if (this.readOnly) return -fuse.EROFS;
-    const handle = this.#handle(node);
-    return handle < 0 ? handle : this.#native.removexattr(handle, name);
+    return this.#extended.remove(this.#handle(node), name);
   }
 
   fallocate(
@@ -440,11 +417,6 @@ export class HostDirectory implements FuseHandler, Disposable {
     return this.#settings.cache === 'always' ? fuse.FOPEN_KEEP_CACHE : 0;
   }
 
-  /** For attributes that the guest does not see: without any the driver need not ask again. */
-  get #noAttributes(): number {
-    return this.#settings.xattrs === 'none' ? -fuse.ENOSYS : -fuse.EOPNOTSUPP;
-  }
-
   #handle(id: number): number {
     const node = this.#nodes.get(id);
     return node === undefined ? -fuse.ESTALE : this.#nodes.handleOf(node);
@@ -461,17 +433,6 @@ export class HostDirectory implements FuseHandler, Disposable {
     return { nodeId: node.id, entryValid: validity, attrValid: validity, attr: this.#stat.attr() };
   }
 
-  #attr(fd: number): FuseAttrReply | number {
-    const error = this.#native.stat(fd, this.#stat.words);
-    return error < 0 ? error : { attr: this.#stat.attr(), attrValid: this.#settings.validity };
-  }
-
-  /** Whether a mode asks for more than the guest may give and a file has. */
-  #isPrivileged(mode: number, present: number): boolean {
-    if (this.#settings.setuid || (mode & fuse.S_IFMT) === fuse.S_IFDIR) return false;
-    return (mode & ~present & (fuse.S_ISUID | fuse.S_ISGID)) !== 0;
-  }
-
   #make(
     context: FuseContext,
     parent: number,
@@ -485,7 +446,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     const uid = uids.ofNew(context.uid);
     const gid = gids.ofNew(context.gid);
     if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (this.#isPrivileged(mode, 0)) return -fuse.EPERM;
+    if (this.#attributes.isPrivileged(mode, 0)) return -fuse.EPERM;
     const directory = this.#nodes.get(parent);
     if (directory === undefined) return -fuse.ESTALE;
     const to = this.#nodes.handleOf(directory);
@@ -525,7 +486,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     const node = this.#nodes.lookup(directory, name);
     if (typeof node === 'number') return node;
     const file = this.#open(node, flags, (openFlags & fuse.FUSE_OPEN_KILL_SUIDGID) !== 0);
-    const attr = typeof file === 'number' ? file : this.#attr(file.fd);
+    const attr = typeof file === 'number' ? file : this.#attributes.read(file.fd);
     if (typeof file === 'number' || typeof attr === 'number') {
       this.#nodes.forget(node.id, 1);
       return typeof file === 'number' ? file : -fuse.EIO;
@@ -533,66 +494,9 @@ export class HostDirectory implements FuseHandler, Disposable {
     return { entry: this.#entry(node), fh: file.fh, openFlags: this.#openFlags };
   }
 
-  #truncate(node: HostNode, handle: number, changes: FuseSetattr): number {
-    const native = this.#native;
-    const kills = (changes.valid & fuse.FATTR_KILL_SUIDGID) !== 0;
-    const open = (changes.valid & fuse.FATTR_FH) === 0 ? undefined : this.#files.get(changes.fh, node.id);
-    if (typeof open === 'number') return open;
-    const fd = open?.fd ?? native.open(handle, fuse.O_WRONLY, 0);
-    if (fd < 0) return fd;
-    if (kills) native.killPrivileges(fd);
-    const error = native.truncate(fd, changes.size);
-    if (open === undefined) native.close(fd);
-    return error;
-  }
-
-  #chown(handle: number, { valid, uid, gid }: FuseSetattr): number {
-    const native = this.#native;
-    const error = native.stat(handle, this.#stat.words);
-    if (error < 0) return error;
-    const { uids, gids } = this.#settings;
-    const setsUid = (valid & fuse.FATTR_UID) !== 0 && uids.toGuest(this.#stat.uid) !== uid;
-    const setsGid = (valid & fuse.FATTR_GID) !== 0 && gids.toGuest(this.#stat.gid) !== gid;
-    if (!setsUid && !setsGid) return 0;
-    if ((setsUid && uids.squash) || (setsGid && gids.squash)) return -fuse.EPERM;
-    const hostUid = setsUid ? uids.toHost(uid) : UNCHANGED_ID;
-    const hostGid = setsGid ? gids.toHost(gid) : UNCHANGED_ID;
-    if (hostUid === undefined || hostGid === undefined) return -fuse.EOVERFLOW;
-    return native.chown(handle, hostUid, hostGid);
-  }
-
-  #chmod(node: HostNode, handle: number, mode: number): number {
-    if (node.type === fuse.S_IFLNK) return -fuse.EOPNOTSUPP;
-    const error = this.#native.stat(handle, this.#stat.words);
-    if (error < 0) return error;
-    const isDirectory = node.type === fuse.S_IFDIR;
-    if (!isDirectory && this.#isPrivileged(mode & 0o7777, this.#stat.mode)) return -fuse.EPERM;
-    return this.#native.chmod(handle, mode & 0o7777);
-  }
-
-  #utimens(handle: number, changes: FuseSetattr): number {
-    const nanoseconds = (set: number, now: number, value: number): number => {
-      if ((changes.valid & set) === 0) return UTIME_OMIT;
-      return (changes.valid & now) === 0 ? value : UTIME_NOW;
-    };
-    return this.#native.utimens(
-      handle,
-      changes.atime,
-      nanoseconds(fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, changes.atimensec),
-      changes.mtime,
-      nanoseconds(fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, changes.mtimensec),
-    );
-  }
-
   #sync(file: OpenFile | number, dataOnly: boolean): number | Promise<number> {
     if (typeof file === 'number') return file;
     return this.#io.sync(file, dataOnly);
-  }
-
-  #isVisible(name: string): boolean {
-    const { xattrs } = this.#settings;
-    if (xattrs === 'all') return !name.startsWith('system.');
-    return xattrs === 'user' && name.startsWith('user.');
   }
 }
 

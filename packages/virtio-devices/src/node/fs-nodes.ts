@@ -175,7 +175,13 @@ export class NodeTable {
 
   /** Everything but the root. */
   clear(): void {
-    for (const node of [...this.#byId.values()]) if (node !== this.root) this.#remove(node);
+    for (const node of this.#open) this.#native.close(node.handle);
+    this.#open.clear();
+    this.#byId.clear();
+    this.#byName.clear();
+    this.#byIdentity.clear();
+    this.#byId.set(FUSE_ROOT_ID, this.root);
+    if (this.root.identity !== undefined) this.#byIdentity.set(this.root.identity, this.root);
   }
 
   /** Opens a node that is about to lose its name. */

@@ -30,7 +30,7 @@ export interface HostDirectoryOptions {
   readonly xattrs?: 'none' | 'user' | 'all';
   /** Files that the guest may know of at a time, 16 to 16777216. Default 1048576; more are answered with ENFILE. */
   readonly maxNodes?: number;
-  /** Handles kept for them, 16 to 1048576. Default: half of the process' limit, at most 65536. */
+  /** Handles kept for them, 16 to 1048576. Default: half of the process' limit, at most 16384. */
   readonly maxHandles?: number;
   /** Files and directories that the guest may have open, 1 to 1048576. Default: a quarter of the limit, at most 16384. */
   readonly maxOpenFiles?: number;
@@ -75,7 +75,7 @@ export function settingsOf(
     maxNodes: checkOption('maxNodes', options.maxNodes ?? 1 << 20, 16, 1 << 24),
     maxHandles: checkOption(
       'maxHandles',
-      options.maxHandles ?? Math.min(Math.floor(free / 2), 65536),
+      options.maxHandles ?? Math.min(Math.floor(free / 2), 16384),
       16,
       1 << 20,
     ),
