@@ -1,8 +1,10 @@
 import { jest } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { buildCpio } from '@vmm/reference-vmm';
+import { debianTree } from './guest-program.ts';
 import { type CommandResult, KvmPlace, stockKernels } from './kvm-support.ts';
-import { PCI_SCRIPT, expectPciResult } from './pci-guest.ts';
+import { LSPCI, PCI_SCRIPT, expectListing, expectPciResult } from './pci-guest.ts';
 import { guest, initrdWith, sha256 } from './support.ts';
 
 // One machine runs all tests of an architecture: what is slow is the machine.
@@ -163,6 +165,7 @@ describe('x86-64', () => {
     );
   beforeAll(async () => {
     place.put('vmlinux', (await stockKernels()).vmlinux);
+    place.put('pciutils.cpio', buildCpio(await debianTree(['pciutils'], 'x86_64')));
   });
   testsOf(place, 'ttyS0');
 
@@ -217,6 +220,13 @@ describe('x86-64', () => {
       expectPciResult(result, await place.read(disk), { messages });
     },
   );
+
+  it('has PCI devices that are what lspci says', async () => {
+    const files = ['--guest-files', place.path('pciutils.cpio')];
+    const result = await run([...files, '--transport', 'pci', '-d', `${place.path('source.img')},ro`], LSPCI);
+    expect([result.code, result.stderr]).toEqual([0, '']);
+    expectListing(result.stdout.toString());
+  });
 
   it('shows a processor of the last fifteen years when told to', async () => {
     const result = await run(['--cpu', 'portable'], 'grep -m1 ^flags /proc/cpuinfo');
