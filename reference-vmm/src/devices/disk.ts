@@ -1,5 +1,5 @@
-import { type BlockBackend, VirtioBlock } from '@vmm/virtio-devices';
-import { FileBlockBackend } from '@vmm/virtio-devices/node';
+import { type BlockBackend, OverlayBlockBackend, VirtioBlock } from '@vmm/virtio-devices';
+import { FileBlockBackend, type FileBlockIo, OverlayFile } from '@vmm/virtio-devices/node';
 import { VmmError } from '../errors.ts';
 import { OptionList } from './option-list.ts';
 import type { PreparedDevice } from './prepared.ts';
@@ -11,6 +11,13 @@ export interface DiskOptions extends RateConfig {
   readonly readOnly?: boolean | undefined;
   /** What the guest sees as the disk's serial number: 1 to 20 printable ASCII characters. */
   readonly serial?: string | undefined;
+  /**
+   * Writes go elsewhere, and the disk is only read: into memory, and they are gone with the VM; or into a sparse file that
+   * is made when it is not there. Default: writes go to the disk.
+   */
+  readonly overlay?: 'memory' | { readonly file: string } | undefined;
+  /** How files are accessed. Default `auto`: the best of what this machine allows. */
+  readonly io?: FileBlockIo | undefined;
   /** Number of request queues, 1 to 16. Default 1. */
   readonly queues?: number | undefined;
 }
@@ -19,6 +26,12 @@ export interface DiskOptions extends RateConfig {
 export type DiskConfig = DiskOptions & ({ readonly path: string } | { readonly backend: BlockBackend });
 
 const MAX_QUEUES = 16;
+const IO: readonly FileBlockIo[] = ['auto', 'io_uring', 'threads', 'portable'];
+
+function isIo(text: string): text is FileBlockIo {
+  return IO.some((kind) => kind === text);
+}
+
 const SERIAL = /^[\x21-\x7e](?:[\x20-\x7e]{0,18}[\x21-\x7e])?$/;
 
 /** @throws VmmError `INVALID_CONFIG` */
@@ -40,16 +53,21 @@ export function checkDisk(config: DiskConfig, index: number): void {
 }
 
 /**
- * Reads `FILE[,ro][,serial=TEXT][,queues=N][,bandwidth=BYTES][,iops=N]`.
+ * Reads `FILE[,ro][,overlay[=FILE]][,serial=TEXT][,queues=N][,io=KIND][,bandwidth=BYTES][,iops=N]`.
  *
  * @throws VmmError `INVALID_CONFIG`
  */
 export function parseDisk(text: string): DiskConfig {
   const options = new OptionList('disk', text);
   if (options.value === '') throw options.error(`"${text}" names no file`);
+  const overlay = options.flagOrText('overlay');
+  const io = options.text('io');
+  if (io !== undefined && !isIo(io)) throw options.error(`io=${io} is none of ${IO.join(', ')}`);
   const config: DiskConfig = {
     path: options.value,
     readOnly: options.flag('ro'),
+    overlay: overlay === undefined ? undefined : overlay === '' ? 'memory' : { file: overlay },
+    io,
     serial: options.text('serial'),
     queues: options.integer('queues', 1, MAX_QUEUES),
     ...parseRate(options),
@@ -59,12 +77,9 @@ export function parseDisk(text: string): DiskConfig {
   return config;
 }
 
-/** @throws VirtioDeviceError when the file cannot be used */
-export function prepareDisk(config: DiskConfig, index: number): PreparedDevice {
-  const backend =
-    'backend' in config
-      ? config.backend
-      : new FileBlockBackend(config.path, { readOnly: config.readOnly ?? false });
+/** @throws VirtioDeviceError when a file cannot be used; nothing stays open then */
+export async function prepareDisk(config: DiskConfig, index: number): Promise<PreparedDevice> {
+  const backend = await openDisk(config);
   const limiter = rateLimiter(config);
   return {
     name: `disk${index}`,
@@ -80,4 +95,22 @@ export function prepareDisk(config: DiskConfig, index: number): PreparedDevice {
       }),
     close: () => backend.close(),
   };
+}
+
+async function openDisk(config: DiskConfig): Promise<BlockBackend> {
+  const { overlay } = config;
+  const io = config.io === undefined ? {} : { io: config.io };
+  const readOnly = (config.readOnly ?? false) || overlay !== undefined;
+  const base = 'backend' in config ? config.backend : new FileBlockBackend(config.path, { readOnly, ...io });
+  if (overlay === undefined) return base;
+  try {
+    const { sizeBytes } = base;
+    return new OverlayBlockBackend(
+      base,
+      overlay === 'memory' ? {} : { store: OverlayFile.open(overlay.file, { sizeBytes, ...io }) },
+    );
+  } catch (error) {
+    await base.close();
+    throw error;
+  }
 }

@@ -41,6 +41,14 @@ export class OptionList {
     return values !== undefined;
   }
 
+  /** A part that may be there once, with a value or without: then it is the empty text. */
+  flagOrText(name: string): string | undefined {
+    const values = this.#take(name, `${name}[=…]`);
+    if (values !== undefined && values.length > 1)
+      throw this.error(`"${name}" is given ${values.length} times`);
+    return values === undefined ? undefined : (values[0] ?? '');
+  }
+
   /** The value of a part that may be there once. */
   text(name: string): string | undefined {
     const values = this.texts(name);

@@ -52,6 +52,11 @@ describe('--disk', () => {
     });
   });
 
+  it('takes an overlay in memory or in a file', () => {
+    expect(parseDisk('/a,overlay')).toMatchObject({ overlay: 'memory' });
+    expect(parseDisk('/a,overlay=/b,io=threads')).toMatchObject({ overlay: { file: '/b' }, io: 'threads' });
+  });
+
   it('takes a comma in a path when it is written twice', () => {
     expect(parseDisk('/a,,b,ro')).toMatchObject({ path: '/a,b', readOnly: true });
     expect(parseDisk('/a,,,ro')).toMatchObject({ path: '/a,', readOnly: true });
@@ -60,7 +65,7 @@ describe('--disk', () => {
   it.each([
     ['', /names no file/],
     [',ro', /names no file/],
-    ['/a,rw', /"rw" is unknown; it knows ro, serial=/],
+    ['/a,rw', /"rw" is unknown; it knows overlay\[=…\], /],
     ['/a,ro=1', /"ro" takes no value/],
     ['/a,queues=0', /queues=0 is out of range, 1 to 16/],
     ['/a,queues=1.5', /queues=1.5 is out of range/],
@@ -69,6 +74,8 @@ describe('--disk', () => {
     ['/a,serial=123456789012345678901', /1 to 20 printable ASCII/],
     ['/a,serial=\u00e9', /1 to 20 printable ASCII/],
     ['/a,bandwidth=fast', /bandwidth=fast is no number of bytes/],
+    ['/a,io=fast', /io=fast is none of auto, io_uring/],
+    ['/a,overlay=/b,overlay=/c', /"overlay" is given 2 times/],
     ['/a,iops=0', /iops=0 is out of range/],
   ])('refuses "%s"', (text, message) => {
     expect(() => parseDisk(text)).toThrow(refusal(message));

@@ -24,7 +24,7 @@ const ENTROPY: PreparedDevice = {
 export async function prepareDevices(config: VmmConfig): Promise<PreparedDevice[]> {
   const prepared: PreparedDevice[] = [ENTROPY];
   try {
-    for (const [index, disk] of config.disks.entries()) prepared.push(prepareDisk(disk, index));
+    for (const [index, disk] of config.disks.entries()) prepared.push(await prepareDisk(disk, index));
     for (const [index, network] of (config.networks ?? []).entries())
       prepared.push(await prepareNetwork(network, index));
     for (const [index, share] of (config.shares ?? []).entries()) prepared.push(prepareShare(share, index));

@@ -48,6 +48,7 @@ Examples:
   reference-vmm run -- sh -c 'echo hi; exit 7'         one command; its output and exit code
   tar c . | reference-vmm run -- tar t                 standard input goes to the command
   reference-vmm run -d disk.img,ro -- mount -o ro /dev/vda /mnt
+  reference-vmm run -d disk.img,overlay=changes.img,iops=500 -- mount /dev/vda /mnt
   reference-vmm run --net user,tcp=8080:80 -- httpd -f -p 80
   reference-vmm run --share .:/work -- ls -l /work
   reference-vmm run --net tap=vmtap0,ip=10.0.0.2/24,gateway=10.0.0.1 --transport pci --ring packed
@@ -82,7 +83,7 @@ export function declareOptions(command: Command): Command {
     .option('--initrd <file>', 'initial RAM filesystem for --kernel')
     .option(
       '-d, --disk <file[,option]>',
-      'raw disk image; options: ro, serial=TEXT, queues=N, bandwidth=BYTES and iops=N a second',
+      'raw disk image or block device; options: ro, overlay (writes are gone with the VM), overlay=FILE, serial=TEXT, queues=N, io=io_uring|threads|portable, bandwidth=BYTES and iops=N a second',
       collect,
       [],
     )
