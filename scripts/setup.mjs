@@ -146,6 +146,7 @@ const TEST_TOOLS = {
   iproute2: '/sbin/ip',
   passt: '/usr/bin/passt',
   tcpdump: '/usr/bin/tcpdump',
+  socat: '/usr/bin/socat',
 };
 
 /** Installs the Debian packages that tests need; without root it says what to install and ends. */
