@@ -240,6 +240,8 @@ export class Vmm implements AsyncDisposable {
   }
 
   async #finish(): Promise<void> {
+    // A kernel that resets right after its panic may have said so in what the serial port still holds.
+    this.#machine.serial.flush();
     clearTimeout(this.#panicTimer);
     const reason = this.#reason();
     await this.#devices.finish();
