@@ -47,7 +47,8 @@ class Arguments {
   double number() noexcept {
     double value = 0;
     check(napi_get_value_double(env_, next(), &value));
-    return value;
+    if (!(value >= -MAX_SAFE_INTEGER && value <= MAX_SAFE_INTEGER)) valid_ = false;
+    return valid_ ? value : 0;
   }
   int integer() noexcept {
     int32_t value = 0;

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { blockCases } from './block-cases.mjs';
+import { fsCases } from './fs-cases.mjs';
 
 export const ENDINGS = [
   'exit',
@@ -32,7 +33,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     fileURLToPath(
       new URL(`../../prebuilds/linux-${process.arch}/@vmm+virtio-devices.glibc.node`, import.meta.url),
     );
-  const cases = blockCases(createRequire(import.meta.url)(addon));
+  const native = createRequire(import.meta.url)(addon);
+  const cases = [...blockCases(native), ...fsCases(native)];
   for (const name of ENDINGS) {
     cases.push([
       `ending: ${name}`,
