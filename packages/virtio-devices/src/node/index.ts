@@ -1,6 +1,7 @@
 export { FileBlockBackend } from './file-backend.ts';
 export type { FileBlockBackendOptions } from './file-backend.ts';
 export type { FileBlockIo } from './open-file-io.ts';
+export { requireHost } from './load.ts';
 export { OverlayFile, type OverlayFileOptions } from './overlay-file.ts';
 export { HostDirectory, type HostDirectoryStatistics } from './fs-host-directory.ts';
 export type { HostDirectoryCache, HostDirectoryOptions } from './fs-options.ts';

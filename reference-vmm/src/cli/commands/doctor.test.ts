@@ -31,6 +31,11 @@ function patient(kvm: KvmDiagnosis, wasm: ProbeResult, other: Partial<Patient> =
     diagnoseKvm: () => Promise.resolve(kvm),
     probeWasm: () => Promise.resolve(wasm),
     findTool: (name) => `/usr/bin/${name}`,
+    devices: () =>
+      Promise.resolve([
+        { what: 'passt', ok: true, detail: '/usr/bin/passt' },
+        { what: 'tap', ok: false, detail: 'no /dev/net/tun', remedy: 'modprobe tun' },
+      ]),
     guests: () => [],
     kernels: () => [],
     ...other,
@@ -64,6 +69,12 @@ describe('doctor', () => {
     expect(text).toMatch(/-- {2}permission: what is wrong\n\s+what to do/);
     expect(text).toMatch(/no threads\n\s+Take a newer Node/);
     expect(text).toContain('No hypervisor works here.');
+  });
+
+  it('tells what devices need', async () => {
+    const text = describeReport(await examine(patient(HEALTHY, ENGINE)));
+    expect(text).toContain('ok  passt: /usr/bin/passt');
+    expect(text).toMatch(/-- {2}tap: no \/dev\/net\/tun\n\s+modprobe tun/);
   });
 
   it('tells tools, kernels and cached guests', async () => {

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { accessSync, constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProbeResult } from '@vmm/hypervisor';
 import type { KvmDiagnosis } from '@vmm/hypervisor/kvm';
@@ -12,6 +12,14 @@ import type { Architecture } from '../../machine/machine.ts';
 /** Programs that fetch the built-in guest; without them `--kernel` and `--initrd` are to be given. */
 const TOOLS = ['apt-get', 'apt-cache', 'dpkg-deb', 'xz'] as const;
 
+/** What the devices need of this machine: present, or why not and what to do. */
+export interface DeviceFinding {
+  readonly what: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
 /** A kernel that this user can read. */
 export interface FoundKernel {
   readonly path: string;
@@ -24,6 +32,7 @@ export interface Patient {
   readonly diagnoseKvm: () => Promise<KvmDiagnosis>;
   readonly probeWasm: () => Promise<ProbeResult>;
   readonly findTool: (name: string) => string | undefined;
+  readonly devices: () => Promise<readonly DeviceFinding[]>;
   readonly guests: () => readonly CachedGuest[];
   readonly kernels: () => readonly FoundKernel[];
 }
@@ -37,6 +46,7 @@ export interface Report {
   readonly wasm: ProbeResult;
   /** What `--hypervisor auto` takes for a guest of any architecture; null when nothing works. */
   readonly auto: { readonly hypervisor: 'kvm' | 'wasm'; readonly arch: Architecture } | null;
+  readonly devices: readonly DeviceFinding[];
   readonly tools: Readonly<Record<string, string | null>>;
   readonly guests: readonly CachedGuest[];
   readonly kernels: readonly FoundKernel[];
@@ -44,7 +54,11 @@ export interface Report {
 
 /** Looks at everything; never throws for what it finds. */
 export async function examine(patient: Patient): Promise<Report> {
-  const [kvm, wasm] = await Promise.all([patient.diagnoseKvm(), patient.probeWasm()]);
+  const [kvm, wasm, devices] = await Promise.all([
+    patient.diagnoseKvm(),
+    patient.probeWasm(),
+    patient.devices(),
+  ]);
   const stock = stockGuests(kvm).available;
   return {
     ok: kvm.available || wasm.available,
@@ -57,6 +71,7 @@ export async function examine(patient: Patient): Promise<Report> {
         : wasm.available
           ? { hypervisor: 'wasm', arch: 'aarch64' }
           : null,
+    devices,
     tools: Object.fromEntries(TOOLS.map((name) => [name, patient.findTool(name) ?? null])),
     guests: patient.guests(),
     kernels: patient.kernels(),
@@ -100,6 +115,12 @@ export function describe(report: Report): string {
     );
   else bad('engine', wasm.reason, wasm.remedy);
 
+  lines.push('Devices');
+  for (const { what, ok, detail, remedy = '' } of report.devices) {
+    if (ok) good(what, detail);
+    else bad(what, detail, remedy);
+  }
+
   lines.push('Built-in guest');
   for (const [name, path] of Object.entries(report.tools)) {
     if (path !== null) good(name, path);
@@ -124,27 +145,73 @@ function patient(): Patient {
     diagnoseKvm: async () => (await import('@vmm/hypervisor/kvm')).diagnoseKvm(),
     probeWasm: async () => (await import('@vmm/hypervisor/wasm')).createWasmHypervisor().probe(),
     findTool,
+    devices: examineDevices,
     guests: cachedGuests,
     kernels: () => kernelsIn('/boot'),
   };
 }
 
+async function examineDevices(): Promise<DeviceFinding[]> {
+  const { requireHost } = await import('@vmm/virtio-devices/node');
+  const addon = attempt(
+    () => {
+      requireHost('--share and --net tap');
+      return { ok: true, detail: 'loaded: fast disks, taps, shared directories' };
+    },
+    (error) => ({ ok: false, detail: String(error), remedy: 'Disks and --net user work without it' }),
+  );
+  const tap = attempt(
+    () => {
+      accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
+      return {
+        ok: true,
+        detail: '/dev/net/tun; making interfaces needs CAP_NET_ADMIN, using those of yours does not',
+      };
+    },
+    (error) => ({
+      ok: false,
+      detail: error instanceof Error ? error.message : String(error),
+      remedy:
+        'For --net tap: modprobe tun, and make /dev/net/tun readable and writable; --net user needs neither',
+    }),
+  );
+  const passt = findTool('passt');
+  return [
+    { what: 'addon', ...addon },
+    { what: 'tap', ...tap },
+    passt === undefined
+      ? {
+          what: 'passt',
+          ok: false,
+          detail: 'not found',
+          remedy: "For --net user: install Debian's package passt",
+        }
+      : { what: 'passt', ok: true, detail: passt },
+  ];
+}
+
 /** Kernels in a directory; those that cannot be read or are of another kind are left out. */
 function kernelsIn(directory: string): FoundKernel[] {
-  return attempt(() => readdirSync(directory), [])
+  return attempt(
+    () => readdirSync(directory),
+    () => [],
+  )
     .filter((name) => name.startsWith('vmlinu'))
     .flatMap((name) => {
       const path = join(directory, name);
-      const arch = attempt(() => kernelArchitecture(path), undefined);
+      const arch = attempt(
+        () => kernelArchitecture(path),
+        () => undefined,
+      );
       return arch === undefined ? [] : [{ path, arch }];
     });
 }
 
-function attempt<T>(action: () => T, otherwise: T): T {
+function attempt<T>(action: () => T, otherwise: (error: unknown) => T): T {
   try {
     return action();
-  } catch {
-    return otherwise;
+  } catch (error) {
+    return otherwise(error);
   }
 }
 
