@@ -84,7 +84,7 @@ export class PackedQueue extends Ring {
     this.#used = wrap ? F_STATE : 0;
     this.#entries = new Uint16Array(size);
     // The structure is the device's (§2.8): a driver need not have cleared it.
-    if (!restored) this.#storeEventFlags(RING_EVENT_FLAGS_ENABLE);
+    if (!restored) this.enableNotifications();
   }
 
   override pop(): DescriptorChain | null {
