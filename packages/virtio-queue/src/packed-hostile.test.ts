@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { GuestMemory } from '@vmm/vm-memory';
 import { BASE, codeOf, makeMemory, makePackedRig, popChain } from '../test/support.ts';
 import {
@@ -200,6 +201,55 @@ describe('a broken packed queue', () => {
 });
 
 describe('guest memory that changes under the device', () => {
+  it('is read once for each word of a descriptor of the ring', () => {
+    const reads = new Map<string, number>();
+    const count = (index: unknown) => reads.set(String(index), (reads.get(String(index)) ?? 0) + 1);
+    const targets = new WeakMap<object, Int32Array>();
+    const Real = Int32Array;
+    const makeCounting = (...parameters: ConstructorParameters<typeof Int32Array>) => {
+      const words = new Real(...parameters);
+      const proxy = new Proxy(words, {
+        get(target, key) {
+          if (typeof key === 'string' && /^\d+$/.test(key)) count(key);
+          const value: unknown = Reflect.get(target, key);
+          return value;
+        },
+        set: (target, key, value) => Reflect.set(target, key, value),
+      });
+      targets.set(proxy, words);
+      return proxy;
+    };
+    const { load, store } = Atomics;
+    // The types of both functions have one overload for BigInt arrays only, which would be the one that is checked.
+    const countingLoad = (words: Int32Array, index: number) => {
+      if (targets.has(words)) count(index);
+      return load(targets.get(words) ?? words, index);
+    };
+    const countingStore = (words: Int32Array, index: number, value: number) =>
+      store(targets.get(words) ?? words, index, value);
+    const spies = [
+      jest.spyOn(globalThis, 'Int32Array').mockImplementation(makeCounting),
+      jest.spyOn(Atomics, 'load').mockImplementation(countingLoad as never),
+      jest.spyOn(Atomics, 'store').mockImplementation(countingStore as never),
+    ];
+    try {
+      const { driver, queue } = makePackedRig({ size: 8, indirect: true });
+      driver.send([{ readable: 'x' }, { writable: 1 }, { writable: 1 }]);
+      driver.send([{ readable: 'x' }, { writable: 1 }], 'indirect');
+      reads.clear();
+      for (const chain of [popChain(queue), popChain(queue)]) {
+        chain.reader.readUint8();
+        chain.writer.writeUint8(1);
+        queue.addUsed(chain, 1);
+      }
+      expect(driver.collect()).toHaveLength(2);
+    } finally {
+      for (const spy of spies) spy.mockRestore();
+    }
+    expect(reads.size).toBe(16);
+    expect(new Set(reads.values())).toEqual(new Set([1]));
+  });
+
   it('cannot make a checked chain reach outside, while another thread rewrites descriptors', async () => {
     const { Worker } = await import('node:worker_threads');
     const memory = makeMemory(0x1_0000, true);
