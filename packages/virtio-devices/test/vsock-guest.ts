@@ -112,6 +112,15 @@ export class MockGuest {
     return this.received().map(describePacket);
   }
 
+  /** Takes what the device has sent: the bytes of its data packets. Lends as many buffers again. */
+  rawData(): Uint8Array[] {
+    const used = this.#collect();
+    this.lend(used.length);
+    return used
+      .filter(({ written }) => written[30] === vsock.VIRTIO_VSOCK_OP_RW)
+      .map(({ written }) => written.subarray(VIRTIO_VSOCK_HEADER_SIZE));
+  }
+
   #collect(): { readonly written: Uint8Array }[] {
     this.driver.rings[vsock.VSOCK_TXQ]!.collect();
     return this.driver.rings[vsock.VSOCK_RXQ]!.collect();
