@@ -485,6 +485,26 @@ uint32_t TapQueue::readFrames(napi_env env, const Chains& chains, uint32_t wante
   return frames;
 }
 
-void initTap(Napi::Env env, Napi::Object exports) { exports.Set("TapQueue", TapQueue::define(env)); }
+/** socketPair(bufferSize) */
+Napi::Value socketPair(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int size = static_cast<int>(toInteger(info[0], "bufferSize", 1, INT32_MAX / 2));
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) throwErrno(env, errno, "socketpair");
+  for (const int fd : fds) {
+    // Beyond the host's limit with privileges, up to it without.
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0)
+      setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+  }
+  Napi::Array result = Napi::Array::New(env, 2);
+  result[0U] = fds[0];
+  result[1U] = fds[1];
+  return result;
+}
+
+void initTap(Napi::Env env, Napi::Object exports) {
+  exports.Set("TapQueue", TapQueue::define(env));
+  exports.Set("socketPair", Napi::Function::New<socketPair>(env, "socketPair"));
+}
 
 }  // namespace vmm

@@ -40,7 +40,7 @@ export class PcapRecorder implements NetBackend {
     this.maximumQueuePairs = backend.maximumQueuePairs;
     this.mtu = backend.mtu;
     this.#sink = options.sink;
-    this.#now = options.now ?? ((): number => Date.now() * 1000);
+    this.#now = options.now ?? hostClock;
     this.#encoder = new PcapEncoder(checkOption('snapLength', options.snapLength ?? 262_144, 64, 262_144));
     this.#sink(this.#encoder.header(backend.description));
   }
@@ -89,4 +89,16 @@ export class PcapRecorder implements NetBackend {
     this.#frames++;
     this.#sink(this.#encoder.packet(length, direction, this.#now(), fill));
   }
+}
+
+/** What hosts have of clocks; not part of ECMAScript. */
+interface HostTime {
+  readonly performance?: { readonly timeOrigin: number; now(): number };
+}
+
+function hostClock(): number {
+  const { performance } = globalThis as HostTime;
+  return performance === undefined
+    ? Date.now() * 1000
+    : Math.floor((performance.timeOrigin + performance.now()) * 1000);
 }

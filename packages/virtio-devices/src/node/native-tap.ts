@@ -16,6 +16,12 @@ export interface NativeTap {
     multiQueue: boolean,
     onReady: (events: number) => void,
   ) => NativeTapQueue;
+  /**
+   * Two connected stream sockets, closed on exec; the caller closes them.
+   *
+   * @param bufferSize bytes that each keeps of what it sent, as far as the host lets this user
+   */
+  socketPair(bufferSize: number): readonly [number, number];
 }
 
 export const TAP_READABLE = 1;

@@ -1,18 +1,24 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { connect, type Socket } from 'node:net';
+import { closeSync } from 'node:fs';
+import { connect, Socket } from 'node:net';
 import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import type { NetBackend, NetBackendClient, NetBackendSetup } from '../net/backend.ts';
 import { VIRTIO_NET_F_GUEST_CSUM } from '../net/constants.ts';
 import type { ReceiveBuffers } from '../net/receive-buffers.ts';
 import type { TransmitBatch } from '../net/transmit-batch.ts';
+import { loadHost } from './load.ts';
 import { FrameSocket } from './net-socket.ts';
 
-/** Largest packet that fits a frame of 65535 bytes, in multiples of 4; what passt tells the guest by itself. */
-const DEFAULT_MTU = 65520;
+/** What passt takes at most. */
+const MAX_MTU = 65520;
+/** Few packets for much, and enough of them for a TCP window: with larger ones acknowledgements come late. */
+const DEFAULT_MTU = 16384;
 /** Bytes of passt's messages that are kept for errors. */
 const KEPT_MESSAGES = 4096;
 const START_TIMEOUT = 10_000;
+/** Bytes that passt may send ahead: more than a guest's TCP window. */
+const SOCKET_BUFFER = 8 * 1024 * 1024;
 
 /** An ARP request (RFC 826) that passt answers as soon as it works; the guest's first frame replaces its sender. */
 const PROBE = Uint8Array.from([
@@ -41,7 +47,7 @@ export interface PasstOptions {
   readonly gateways?: readonly string[];
   /** Name servers that the guest is told. Default: the host's. */
   readonly dns?: readonly string[];
-  /** Most bytes of an IP packet, 1280 to 65520. Default 65520. */
+  /** Most bytes of an IP packet, 1280 to 65520. Default 16384. */
   readonly mtu?: number;
   /**
    * Whether the guest reaches servers on the host's loopback addresses, at the address of the gateway. Default
@@ -85,7 +91,7 @@ export class PasstBackend implements NetBackend, AsyncDisposable {
    * @throws VirtioDeviceError `INVALID_OPTION`, `NOT_FOUND` without passt, `IO_ERROR` with its message
    */
   static async start(options: PasstOptions = {}): Promise<PasstBackend> {
-    const mtu = checkOption('mtu', options.mtu ?? DEFAULT_MTU, 1280, DEFAULT_MTU);
+    const mtu = checkOption('mtu', options.mtu ?? DEFAULT_MTU, 1280, MAX_MTU);
     const process = await spawnPasst(options.program ?? 'passt', passtArguments(options, mtu));
     const backend = new PasstBackend(process.socket, mtu, process);
     try {
@@ -104,7 +110,7 @@ export class PasstBackend implements NetBackend, AsyncDisposable {
    * @throws VirtioDeviceError `INVALID_OPTION`, `NOT_FOUND`, `ACCESS_DENIED`, `IO_ERROR`
    */
   static async connect(path: string, options: { readonly mtu?: number } = {}): Promise<PasstBackend> {
-    const mtu = checkOption('mtu', options.mtu ?? DEFAULT_MTU, 1280, DEFAULT_MTU);
+    const mtu = checkOption('mtu', options.mtu ?? DEFAULT_MTU, 1280, MAX_MTU);
     const socket = await new Promise<Socket>((resolve, reject) => {
       const opening = connect(path);
       opening.once('connect', () => resolve(opening));
@@ -209,20 +215,34 @@ interface PasstProcess {
 
 async function spawnPasst(program: string, args: readonly string[]): Promise<PasstProcess> {
   // Descriptor 3 is one end of a socket pair: no path, nothing to wait for, and it closes with this process.
-  const child = spawn(program, ['--foreground', '--fd', '3', ...args], {
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-  });
+  // passt drops what the socket's buffer does not take, and Node's own pairs have a small one.
+  const pair = loadHost()?.socketPair(SOCKET_BUFFER);
+  const ours = pair === undefined ? undefined : new Socket({ fd: pair[0] });
+  let child: ChildProcess;
+  try {
+    child = spawn(program, ['--foreground', '--fd', '3', ...args], {
+      stdio: ['ignore', 'ignore', 'pipe', pair?.[1] ?? 'pipe'],
+    });
+  } catch (cause) {
+    ours?.destroy();
+    throw cause;
+  } finally {
+    if (pair !== undefined) closeSync(pair[1]);
+  }
+  const socket = ours ?? (child.stdio[3] as Socket);
   let text = '';
   child.stderr?.on('data', (bytes: Buffer) => (text = (text + bytes.toString()).slice(-KEPT_MESSAGES)));
   const exited = new Promise((resolve) => child.once('close', resolve));
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
-    child.once('error', (cause: NodeJS.ErrnoException) => reject(spawnError(program, cause)));
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      socket.destroy();
+      reject(spawnError(program, cause));
+    });
   });
   child.on('error', () => undefined);
   // The process must not keep this one alive; the socket says what happens.
   child.unref();
-  const socket = child.stdio[3] as Socket;
   socket.unref();
   (child.stderr as Socket | null)?.unref();
   return { child, socket, exited, messages: () => readable(text) };
