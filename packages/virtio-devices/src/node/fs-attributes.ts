@@ -43,12 +43,6 @@ export class HostAttributes {
     return error;
   }
 
-  /** Whether a mode asks for more than the guest may give and a file has. */
-  isPrivileged(mode: number, present: number): boolean {
-    if (this.#settings.setuid || (mode & fuse.S_IFMT) === fuse.S_IFDIR) return false;
-    return (mode & ~present & (fuse.S_ISUID | fuse.S_ISGID)) !== 0;
-  }
-
   #truncate(node: HostNode, handle: number, changes: FuseSetattr): number {
     const native = this.#native;
     const kills = (changes.valid & fuse.FATTR_KILL_SUIDGID) !== 0;
@@ -82,7 +76,7 @@ export class HostAttributes {
     const error = this.#native.stat(handle, this.#stat.words);
     if (error < 0) return error;
     const isDirectory = node.type === fuse.S_IFDIR;
-    if (!isDirectory && this.isPrivileged(mode & 0o7777, this.#stat.mode)) return -fuse.EPERM;
+    if (!isDirectory && isPrivileged(this.#settings, mode & 0o7777, this.#stat.mode)) return -fuse.EPERM;
     return this.#native.chmod(handle, mode & 0o7777);
   }
 
@@ -99,4 +93,10 @@ export class HostAttributes {
       nanoseconds(fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, changes.mtimensec),
     );
   }
+}
+
+/** Whether a mode asks for more than the guest may give and a file has. */
+export function isPrivileged(settings: HostDirectorySettings, mode: number, present: number): boolean {
+  if (settings.setuid || (mode & fuse.S_IFMT) === fuse.S_IFDIR) return false;
+  return (mode & ~present & (fuse.S_ISUID | fuse.S_ISGID)) !== 0;
 }

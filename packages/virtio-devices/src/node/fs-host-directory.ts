@@ -14,13 +14,14 @@ import type {
   FuseStatfs,
 } from '../fs/handler.ts';
 import { bytesToString } from '../fs/names.ts';
-import { HostAttributes } from './fs-attributes.ts';
+import { HostAttributes, isPrivileged } from './fs-attributes.ts';
 import { fillDirectory } from './fs-directory.ts';
+import { HostEntries } from './fs-entries.ts';
 import { FileTable, type OpenFile } from './fs-files.ts';
 import { FileIo } from './fs-io.ts';
 import { type HostNode, NodeTable } from './fs-nodes.ts';
 import { type HostDirectoryOptions, type HostDirectorySettings, settingsOf } from './fs-options.ts';
-import { HostStat, unpackDevice } from './fs-stat.ts';
+import { HostStat } from './fs-stat.ts';
 import { type HostDirectoryState, parseState, restoreTables, saveTables } from './fs-state.ts';
 import { ExtendedAttributes } from './fs-xattrs.ts';
 import { requireHost } from './load.ts';
@@ -56,7 +57,6 @@ export class HostDirectory implements FuseHandler, Disposable {
   readonly #native: NativeFileSystem;
   readonly #settings: HostDirectorySettings;
   readonly #stat: HostStat;
-  readonly #openat2: 0 | 1;
   readonly #nodes: NodeTable;
   readonly #files: FileTable;
   readonly #io: FileIo;
@@ -64,6 +64,7 @@ export class HostDirectory implements FuseHandler, Disposable {
   readonly #bytes = new Uint8Array(fuse.FUSE_PATH_MAX);
   readonly #attributes: HostAttributes;
   readonly #extended: ExtendedAttributes;
+  readonly #entries: HostEntries;
   #isClosed = false;
 
   /**
@@ -75,7 +76,8 @@ export class HostDirectory implements FuseHandler, Disposable {
     this.#native = host.fs;
     const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
     this.#settings = settingsOf(options, own, host.fs.descriptorLimit());
-    const { settings, native } = { settings: this.#settings, native: this.#native };
+    const settings = this.#settings;
+    const native = this.#native;
     this.description = path;
     this.readOnly = settings.readOnly;
     this.initFlags =
@@ -83,12 +85,13 @@ export class HostDirectory implements FuseHandler, Disposable {
       fuse.FUSE_HANDLE_KILLPRIV_V2 |
       (settings.cache === 'none' ? 0 : fuse.FUSE_CACHE_SYMLINKS);
     const root = openRoot(native, path);
-    this.#openat2 = native.hasOpenat2(root);
+    const openat2 = native.hasOpenat2(root);
     this.#stat = new HostStat(settings.uids, settings.gids);
-    this.#nodes = new NodeTable(native, this.#openat2, this.#stat, root, settings);
+    this.#nodes = new NodeTable(native, openat2, this.#stat, root, settings);
     this.#files = new FileTable(native, settings.maxOpenFiles);
     this.#attributes = new HostAttributes(native, settings, this.#stat, this.#files);
     this.#extended = new ExtendedAttributes(native, settings);
+    this.#entries = new HostEntries(native, settings, this.#nodes, this.#stat, openat2);
     native.statfs(root, this.#statfs);
     this.#io = new FileIo(host, this.#files, MEMORY_FILE_SYSTEMS.includes(this.#statfs[8]!));
   }
@@ -137,7 +140,7 @@ export class HostDirectory implements FuseHandler, Disposable {
   }
 
   symlink(context: FuseContext, parent: number, name: string, target: string): FuseEntry | number {
-    return this.#make(context, parent, name, fuse.S_IFLNK | 0o777, 0, target);
+    return this.#entryOf(this.#entries.make(context, parent, name, fuse.S_IFLNK | 0o777, 0, target));
   }
 
   mknod(context: FuseContext, parent: number, name: string, mode: number, rdev: number): FuseEntry | number {
@@ -145,25 +148,27 @@ export class HostDirectory implements FuseHandler, Disposable {
       case fuse.S_IFREG:
       case fuse.S_IFIFO:
       case fuse.S_IFSOCK:
-        return this.#make(context, parent, name, mode, 0);
+        return this.#entryOf(this.#entries.make(context, parent, name, mode, 0));
       case fuse.S_IFCHR:
       case fuse.S_IFBLK:
-        return this.#settings.deviceNodes ? this.#make(context, parent, name, mode, rdev) : -fuse.EPERM;
+        return this.#settings.deviceNodes
+          ? this.#entryOf(this.#entries.make(context, parent, name, mode, rdev))
+          : -fuse.EPERM;
       default:
         return -fuse.EINVAL;
     }
   }
 
   mkdir(context: FuseContext, parent: number, name: string, mode: number): FuseEntry | number {
-    return this.#make(context, parent, name, fuse.S_IFDIR | mode, 0);
+    return this.#entryOf(this.#entries.make(context, parent, name, fuse.S_IFDIR | mode, 0));
   }
 
   unlink(_context: FuseContext, parent: number, name: string): FuseResult<0> {
-    return this.#remove(parent, name, 0);
+    return this.#entries.remove(parent, name, 0);
   }
 
   rmdir(_context: FuseContext, parent: number, name: string): FuseResult<0> {
-    return this.#remove(parent, name, 1);
+    return this.#entries.remove(parent, name, 1);
   }
 
   rename(
@@ -174,30 +179,11 @@ export class HostDirectory implements FuseHandler, Disposable {
     newName: string,
     flags: number,
   ): FuseResult<0> {
-    if (this.readOnly) return -fuse.EROFS;
-    const from = this.#nodes.get(parent);
-    const to = this.#nodes.get(newParent);
-    if (from === undefined || to === undefined) return -fuse.ESTALE;
-    const directory = this.#nodes.handleOf(from);
-    if (directory < 0) return directory;
-    const newDirectory = this.#nodes.handleOf(to);
-    if (newDirectory < 0) return newDirectory;
-    const isExchange = (flags & fuse.RENAME_EXCHANGE) !== 0;
-    if (!isExchange) this.#nodes.hold(this.#nodes.named(to, newName));
-    const error = this.#native.rename(directory, name, newDirectory, newName, flags);
-    if (error === 0) this.#nodes.renamed(from, name, to, newName, isExchange);
-    return error;
+    return this.#entries.rename(parent, name, newParent, newName, flags);
   }
 
-  link(_context: FuseContext, id: number, newParent: number, newName: string): FuseEntry | number {
-    if (this.readOnly) return -fuse.EROFS;
-    const directory = this.#nodes.get(newParent);
-    const handle = this.#handle(id);
-    if (directory === undefined || handle < 0) return -fuse.ESTALE;
-    const to = this.#nodes.handleOf(directory);
-    if (to < 0) return to;
-    const error = this.#native.link(handle, to, newName);
-    return error < 0 ? error : this.#lookup(directory, newName);
+  link(_context: FuseContext, node: number, newParent: number, newName: string): FuseEntry | number {
+    return this.#entryOf(this.#entries.link(node, newParent, newName));
   }
 
   open(_context: FuseContext, id: number, flags: number, openFlags: number): FuseOpened | number {
@@ -221,7 +207,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     const uid = uids.ofNew(context.uid);
     const gid = gids.ofNew(context.gid);
     if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (this.#attributes.isPrivileged(mode, 0)) return -fuse.EPERM;
+    if (isPrivileged(this.#settings, mode, 0)) return -fuse.EPERM;
     const directory = this.#nodes.get(parent);
     if (directory === undefined) return -fuse.ESTALE;
     if (!this.#files.hasRoom) return -fuse.EMFILE;
@@ -423,7 +409,10 @@ export class HostDirectory implements FuseHandler, Disposable {
   }
 
   #lookup(directory: HostNode, name: string): FuseEntry | number {
-    const node = this.#nodes.lookup(directory, name);
+    return this.#entryOf(this.#nodes.lookup(directory, name));
+  }
+
+  #entryOf(node: HostNode | number): FuseEntry | number {
     return typeof node === 'number' ? node : this.#entry(node);
   }
 
@@ -431,44 +420,6 @@ export class HostDirectory implements FuseHandler, Disposable {
   #entry(node: HostNode): FuseEntry {
     const { validity } = this.#settings;
     return { nodeId: node.id, entryValid: validity, attrValid: validity, attr: this.#stat.attr() };
-  }
-
-  #make(
-    context: FuseContext,
-    parent: number,
-    name: string,
-    mode: number,
-    rdev: number,
-    target = '',
-  ): FuseEntry | number {
-    if (this.readOnly) return -fuse.EROFS;
-    const { uids, gids } = this.#settings;
-    const uid = uids.ofNew(context.uid);
-    const gid = gids.ofNew(context.gid);
-    if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (this.#attributes.isPrivileged(mode, 0)) return -fuse.EPERM;
-    const directory = this.#nodes.get(parent);
-    if (directory === undefined) return -fuse.ESTALE;
-    const to = this.#nodes.handleOf(directory);
-    if (to < 0) return to;
-    const { major, minor } = unpackDevice(rdev);
-    const { words } = this.#stat;
-    const handle = this.#native.make(to, name, target, mode, uid, gid, major, minor, this.#openat2, words);
-    if (handle < 0) return handle;
-    const node = this.#nodes.add(directory, name, handle);
-    return typeof node === 'number' ? node : this.#entry(node);
-  }
-
-  #remove(parent: number, name: string, isDirectory: 0 | 1): number {
-    if (this.readOnly) return -fuse.EROFS;
-    const node = this.#nodes.get(parent);
-    if (node === undefined) return -fuse.ESTALE;
-    const handle = this.#nodes.handleOf(node);
-    if (handle < 0) return handle;
-    this.#nodes.hold(this.#nodes.named(node, name));
-    const error = this.#native.unlink(handle, name, isDirectory);
-    if (error === 0) this.#nodes.unlinked(node, name);
-    return error;
   }
 
   #open(node: HostNode, flags: number, kills: boolean): OpenFile | number {
