@@ -41,7 +41,10 @@ const EVENT_DESC = 0;
 const EVENT_FLAGS = 1;
 const EVENT_FLAGS_MASK = 3;
 
-/** A packed virtqueue, VIRTIO 1.3 §2.8. Positions are offsets in the ring; its entries are its descriptors. */
+/**
+ * A packed virtqueue, VIRTIO 1.3 §2.8. Positions are offsets in the ring; its entries are its descriptors. Those
+ * from `nextUsed` to `nextAvail` are the chains' that are out, and none is written but at `nextUsed`.
+ */
 export class PackedQueue extends Ring {
   override readonly format = 'packed';
   /** The ring. Signed, so that what atomic accesses give is always a small integer. */
@@ -59,10 +62,6 @@ export class PackedQueue extends Ring {
   /** The used descriptor that hides those after it, and its control word to be; -1 when there is none. */
   #hiddenAt = -1;
   #hiddenControl = 0;
-  /** Descriptors from `nextUsed` to `nextAvail`: those of the chains that are out. */
-  #entriesOut = 0;
-  /** By Buffer ID: the number of the chain's descriptors in the ring. */
-  readonly #entries: Uint16Array;
 
   /**
    * @param config checked
@@ -82,24 +81,56 @@ export class PackedQueue extends Ring {
     this.#available = wrap ? F_AVAIL : F_USED;
     this.#nextUsed = this.#nextAvail;
     this.#used = wrap ? F_STATE : 0;
-    this.#entries = new Uint16Array(size);
     // The structure is the device's (§2.8): a driver need not have cleared it.
     if (!restored) this.enableNotifications();
   }
 
+  /** Reads each word of each descriptor once. The walk is not apart from the rest: a call costs as much as a descriptor. */
   override pop(): DescriptorChain | null {
     if (this.error !== undefined) throw this.error;
-    const control = this.#loadControl();
-    if ((control & F_STATE) !== this.#available) return null;
+    const first = this.#nextAvail;
+    const words = this.#words;
+    // Later reads do not overtake this one.
+    let control = Atomics.load(words, first * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL);
+    let available = this.#available;
+    if ((control & F_STATE) !== available) return null;
     const chain = this.take();
     try {
-      this.#walk(chain, control);
+      const { size } = this;
+      const end = this.#nextUsed;
+      let index = first;
+      let count = 1;
+      chain.identify(first);
+      if (first === end && (available === F_AVAIL) !== (this.#used !== 0)) throw this.#noRoom(chain, 0);
+      for (; ; count++) {
+        const at = index * DESCRIPTOR_WORDS;
+        const address = (words[at]! >>> 0) + (words[at + 1]! >>> 0) * TWO_32;
+        const length = words[at + DESCRIPTOR_LENGTH]! >>> 0;
+        if (++index === size) {
+          index = 0;
+          available ^= F_STATE;
+        }
+        if ((control & F_INDIRECT) !== 0) {
+          this.#appendTable(chain, address, length, count > 1 || (control & F_NEXT) !== 0);
+          break;
+        }
+        chain.append(address, length, (control & F_WRITE) !== 0);
+        if ((control & F_NEXT) === 0) break;
+        if (index === end) throw this.#noRoom(chain, count);
+        control = words[index * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL]!;
+        if ((control & F_STATE) !== available) throw tailUnavailable(chain, index);
+      }
+      const id = control & ID_MASK;
+      if (id >= size || !this.isFree(id)) throw this.#wrongId(id);
+      this.give(chain, id, count);
+      this.#nextAvail = index;
+      this.#available = available;
+      return chain;
     } catch (error) {
       this.put(chain);
       if (error instanceof VirtioQueueError) this.error = error;
       throw error;
     }
-    return chain;
   }
 
   override disableNotifications(): void {
@@ -141,9 +172,8 @@ export class PackedQueue extends Ring {
     return (usedAt - 1 - eventAt + 2 * size) % (2 * size) < count;
   }
 
-  protected override writeUsed(head: number, length: number, hide: boolean): number {
+  protected override writeUsed(head: number, length: number, entries: number, hide: boolean): void {
     const at = this.#nextUsed;
-    const entries = this.#entries[head]!;
     const words = this.#words;
     const control = head | this.#used | (length > 0 ? F_WRITE : 0);
     words[at * DESCRIPTOR_WORDS + DESCRIPTOR_LENGTH] = length;
@@ -151,7 +181,6 @@ export class PackedQueue extends Ring {
     if (!hide) Atomics.store(words, at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL, control);
     else this.#writeHidden(at, control);
     if (this.memory.dirty !== undefined) this.#markUsed(at);
-    this.#entriesOut -= entries;
     const next = at + entries;
     if (next < this.size) {
       this.#nextUsed = next;
@@ -159,7 +188,6 @@ export class PackedQueue extends Ring {
       this.#nextUsed = next - this.size;
       this.#used ^= F_STATE;
     }
-    return entries;
   }
 
   protected override showUsed(): void {
@@ -169,9 +197,7 @@ export class PackedQueue extends Ring {
     this.#hiddenAt = -1;
   }
 
-  protected override takeBack(head: number): void {
-    const entries = this.#entries[head]!;
-    this.#entriesOut -= entries;
+  protected override takeBack(entries: number): void {
     const previous = this.#nextAvail - entries;
     if (previous >= 0) {
       this.#nextAvail = previous;
@@ -184,49 +210,6 @@ export class PackedQueue extends Ring {
   /** Buffer ID and flags of the next descriptor. */
   #loadControl(): number {
     return Atomics.load(this.#words, this.#nextAvail * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL);
-  }
-
-  /**
-   * Reads each word of each descriptor once, gives the buffers to `chain`, and moves on.
-   *
-   * @param control of the first descriptor, which is available
-   */
-  #walk(chain: DescriptorChain, control: number): void {
-    const words = this.#words;
-    const { size } = this;
-    const room = size - this.#entriesOut;
-    let index = this.#nextAvail;
-    let available = this.#available;
-    chain.identify(index);
-    if (room === 0) throw this.#noRoom(chain, 1);
-    for (let count = 1; ; count++) {
-      const at = index * DESCRIPTOR_WORDS;
-      const address = (words[at]! >>> 0) + (words[at + 1]! >>> 0) * TWO_32;
-      const length = words[at + DESCRIPTOR_LENGTH]! >>> 0;
-      if (++index === size) {
-        index = 0;
-        available ^= F_STATE;
-      }
-      if ((control & F_INDIRECT) !== 0) {
-        this.#appendTable(chain, address, length, count > 1 || (control & F_NEXT) !== 0);
-      } else {
-        chain.append(address, length, (control & F_WRITE) !== 0);
-        if ((control & F_NEXT) !== 0) {
-          if (count === room) throw this.#noRoom(chain, count + 1);
-          control = words[index * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL]!;
-          if ((control & F_STATE) !== available) throw tailUnavailable(chain, index);
-          continue;
-        }
-      }
-      const id = control & ID_MASK;
-      if (id >= size || !this.isFree(id)) throw this.#wrongId(id);
-      this.give(chain, id);
-      this.#entries[id] = count;
-      this.#entriesOut += count;
-      this.#nextAvail = index;
-      this.#available = available;
-      return;
-    }
   }
 
   #appendTable(chain: DescriptorChain, address: number, length: number, inList: boolean): void {
@@ -255,12 +238,13 @@ export class PackedQueue extends Ring {
       : new VirtioQueueError('BUFFER_ID_IN_USE', `chain ${id} is not used yet`);
   }
 
+  /** @param count descriptors of the list before the one that has no place */
   #noRoom(chain: DescriptorChain, count: number): VirtioQueueError {
-    return count > this.size
+    return count === this.size
       ? tooLong(chain, this.size)
       : new VirtioQueueError(
           'RING_OVERRUN',
-          `the driver made descriptors available of which ${this.#entriesOut} are not used yet`,
+          `the list at ${chain.head} takes the place of chains that are out`,
         );
   }
 

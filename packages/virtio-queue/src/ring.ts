@@ -7,10 +7,8 @@ import type { Queue, QueueState } from './queue.ts';
 /** Largest value of a le32. */
 const MAX_UINT32 = 0xffff_ffff;
 
-/** What a head is to the queue. `KEPT`: the device is done, and IN_ORDER does not let the driver know yet. */
-const FREE = 0;
-const OUT = 1;
-const KEPT = 2;
+/** Instead of a length: the device is not done with the chain. */
+const NOT_KEPT = -1;
 
 /**
  * What both ring formats have in common: which chains are out, in which order they go back to the driver, and
@@ -31,14 +29,15 @@ export abstract class Ring implements Queue {
   /** Ring entries that became visible since needsInterrupt() was last asked. */
   #unsignalled = 0;
   #deferring = false;
-  readonly #states: Uint8Array;
+  /** By head: entries of the ring that its chain takes while the driver does not have it back, otherwise 0. */
+  readonly #entries: Uint16Array;
   /** Heads by the number of their pop, modulo a power of 2 that is not less than the size. */
   readonly #popped: Uint16Array;
   readonly #poppedMask: number;
   #mustSignal: boolean;
   /** IN_ORDER: the pop whose chain is the next one for the driver. */
   #oldest: number;
-  /** IN_ORDER: by head, the bytes written to a chain that is kept. */
+  /** IN_ORDER: by head, the bytes written to a chain that is kept until those before it are used. */
   readonly #keptLengths: Float64Array;
 
   protected constructor(memory: GuestMemory, config: FullConfig, sequence: number, mustSignal: boolean) {
@@ -47,12 +46,12 @@ export abstract class Ring implements Queue {
     this.size = size;
     this.config = config;
     this.sequence = sequence;
-    this.#states = new Uint8Array(size);
+    this.#entries = new Uint16Array(size);
     this.#popped = new Uint16Array(2 ** Math.ceil(Math.log2(size)));
     this.#poppedMask = this.#popped.length - 1;
     this.#mustSignal = mustSignal;
     this.#oldest = sequence;
-    this.#keptLengths = new Float64Array(config.inOrder ? size : 0);
+    this.#keptLengths = new Float64Array(config.inOrder ? size : 0).fill(NOT_KEPT);
   }
 
   abstract pop(): DescriptorChain | null;
@@ -67,9 +66,9 @@ export abstract class Ring implements Queue {
       throw new VirtioQueueError('CHAIN_NOT_OUT', `chain ${head} is not the one popped last`);
     }
     if (this.memory.dirty !== undefined) chain.markWritten();
-    this.#states[head] = FREE;
     this.sequence = previous;
-    this.takeBack(head);
+    this.takeBack(this.#entries[head]!);
+    this.#entries[head] = 0;
     this.put(chain);
   }
 
@@ -87,9 +86,11 @@ export abstract class Ring implements Queue {
     if (this.config.inOrder) {
       this.#finish(head, length);
     } else {
-      this.#states[head] = FREE;
-      if (this.#deferring) this.#unpublished += this.writeUsed(head, length, true);
-      else this.#unsignalled += this.writeUsed(head, length, false);
+      const entries = this.#entries[head]!;
+      this.#entries[head] = 0;
+      this.writeUsed(head, length, entries, this.#deferring);
+      if (this.#deferring) this.#unpublished += entries;
+      else this.#unsignalled += entries;
     }
   }
 
@@ -114,7 +115,7 @@ export abstract class Ring implements Queue {
   }
 
   save(): QueueState {
-    if (this.#unpublished > 0 || this.#states.some((state) => state !== FREE)) {
+    if (this.#unpublished > 0 || this.#entries.some((entries) => entries > 0)) {
       throw new VirtioQueueError('CHAINS_OUT', 'chains are out, or used and not published');
     }
     const next = this.position();
@@ -128,17 +129,17 @@ export abstract class Ring implements Queue {
   /**
    * Tells the driver that the device is done with a chain.
    *
+   * @param entries what the chain took
    * @param hide whether the driver must not see it before {@link showUsed}
-   * @returns the number of ring entries that this takes
    */
-  protected abstract writeUsed(head: number, length: number, hide: boolean): number;
+  protected abstract writeUsed(head: number, length: number, entries: number, hide: boolean): void;
   /** Lets the driver see everything that was hidden. */
   protected abstract showUsed(): void;
-  /** Moves the position back by the chain that was popped last. */
-  protected abstract takeBack(head: number): void;
+  /** Moves the position back by the entries of the chain that was popped last. */
+  protected abstract takeBack(entries: number): void;
 
   protected isFree(head: number): boolean {
-    return this.#states[head] === FREE;
+    return this.#entries[head] === 0;
   }
 
   /** An empty chain object. */
@@ -153,12 +154,12 @@ export abstract class Ring implements Queue {
     this.#spare.push(chain);
   }
 
-  /** Notes that the device has the chain `head`. */
-  protected give(chain: DescriptorChain, head: number): void {
+  /** Notes that the device has the chain `head`, which takes so many entries of the ring. */
+  protected give(chain: DescriptorChain, head: number, entries: number): void {
     const { sequence } = this;
     chain.identify(head);
     chain.holder = this;
-    this.#states[head] = OUT;
+    this.#entries[head] = entries;
     this.#popped[sequence & this.#poppedMask] = head;
     this.sequence = (sequence + 1) & 0xffff;
   }
@@ -170,16 +171,18 @@ export abstract class Ring implements Queue {
 
   /** Lets the driver have the chain and those kept that were popped next after it, if it is its turn. */
   #finish(head: number, length: number): void {
-    this.#states[head] = KEPT;
     this.#keptLengths[head] = length;
     let next = this.#popped[this.#oldest & this.#poppedMask]!;
     if (next !== head) return;
     do {
-      this.#states[next] = FREE;
-      this.#unpublished += this.writeUsed(next, this.#keptLengths[next]!, true);
+      const entries = this.#entries[next]!;
+      this.#entries[next] = 0;
+      this.writeUsed(next, this.#keptLengths[next]!, entries, true);
+      this.#unpublished += entries;
+      this.#keptLengths[next] = NOT_KEPT;
       this.#oldest = (this.#oldest + 1) & 0xffff;
       next = this.#popped[this.#oldest & this.#poppedMask]!;
-    } while (this.#oldest !== this.sequence && this.#states[next] === KEPT);
+    } while (this.#oldest !== this.sequence && this.#keptLengths[next] !== NOT_KEPT);
     if (!this.#deferring) this.#publish();
   }
 

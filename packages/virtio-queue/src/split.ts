@@ -73,7 +73,7 @@ export class SplitQueue extends Ring {
       if (error instanceof VirtioQueueError) this.error = error;
       throw error;
     }
-    this.give(chain, head);
+    this.give(chain, head, 1);
     return chain;
   }
 
@@ -106,13 +106,12 @@ export class SplitQueue extends Ring {
     return needEvent(usedEvent, this.#nextUsed, this.#nextUsed - count);
   }
 
-  protected override writeUsed(head: number, length: number, hide: boolean): number {
+  protected override writeUsed(head: number, length: number, _entries: number, hide: boolean): void {
     const element = USED_RING + (this.#nextUsed & this.#mask) * 2;
     this.#usedWords[element] = head;
     this.#usedWords[element + 1] = length;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
     if (!hide) this.showUsed();
-    return 1;
   }
 
   protected override showUsed(): void {
