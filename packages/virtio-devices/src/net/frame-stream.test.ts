@@ -1,6 +1,16 @@
+import { readFileSync } from 'node:fs';
+import { answerPings as compiled } from '../../examples/answer-pings.ts';
 import { frameOf, header, NetRig } from '../../test/net-rig.ts';
 import { FrameStream } from './frame-stream.ts';
+import { internetChecksum } from './header.ts';
 import { VirtioNet } from './net.ts';
+
+/** The example's types are those of the compiled package. */
+const answerPings = compiled as unknown as (
+  nic: FrameStream,
+  mac: Uint8Array,
+  address: Uint8Array,
+) => Promise<void>;
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -121,5 +131,45 @@ describe('a frame stream', () => {
       expect(frame).toEqual(frameOf(60, 3));
       break;
     }
+  });
+});
+
+describe('the example that answers pings', () => {
+  const MAC = [2, 0, 0, 0, 0, 9];
+  const GUEST = [2, 0, 0, 0, 0, 1];
+  const HOST_IP = [10, 0, 0, 1];
+  const GUEST_IP = [10, 0, 0, 2];
+
+  it('answers ARP and echo requests for its address, with a right checksum, and nothing else', async () => {
+    const rig = new NetRig(new FrameStream());
+    void answerPings(rig.backend, Uint8Array.from(MAC), Uint8Array.from(HOST_IP));
+    rig.lend(8, 200);
+    const arp = (address: readonly number[]): Uint8Array =>
+      Uint8Array.from([
+        ...[255, 255, 255, 255, 255, 255, ...GUEST, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        ...[...GUEST, ...GUEST_IP, 0, 0, 0, 0, 0, 0, ...address],
+      ]);
+    const echo = Uint8Array.from([
+      ...[...MAC, ...GUEST, 8, 0, 0x45, 0, 0, 32, 0, 0, 0, 0, 64, 1, 0, 0, ...GUEST_IP, ...HOST_IP],
+      ...[8, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4],
+    ]);
+    const sum = internetChecksum(echo, 34, echo.length);
+    echo[36] = sum >> 8;
+    echo[37] = sum & 0xff;
+    for (const frame of [arp([10, 0, 0, 3]), arp(HOST_IP), echo, new Uint8Array(20)]) rig.send(frame);
+    await settled();
+    const frames = rig.received().map(({ frame }) => frame);
+    expect(frames).toHaveLength(2);
+    expect([...frames[0]!]).toEqual([
+      ...[...GUEST, ...MAC, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, ...MAC, ...HOST_IP, ...GUEST, ...GUEST_IP],
+    ]);
+    expect([...frames[1]!.subarray(0, 12)]).toEqual([...GUEST, ...MAC]);
+    expect([...frames[1]!.subarray(26, 35)]).toEqual([...HOST_IP, ...GUEST_IP, 0]);
+    expect(internetChecksum(frames[1]!, 34, frames[1]!.length)).toBe(0);
+  });
+
+  it('is on the page', () => {
+    const example = readFileSync(new URL('../../examples/answer-pings.ts', import.meta.url), 'utf8');
+    expect(readFileSync(new URL('../../docs/net.md', import.meta.url), 'utf8')).toContain(example);
   });
 });
