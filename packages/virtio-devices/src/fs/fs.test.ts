@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { GuestMemory } from '@vmm/vm-memory';
 import { brokenChains } from '@vmm/virtio-queue/mock';
 import { answerOf, body, FuseGuest } from '../../test/fuse-guest.ts';
 import { VirtioFs } from '../index.ts';
@@ -309,6 +310,25 @@ describe('a reset while requests wait', () => {
     expect(Buffer.compare(memory, before)).toBe(0);
     expect(guest.driver.interrupt.take()).toBe(0);
     expect((await guest.init()).error).toBe(0);
+  });
+
+  it('and the end of the machine’s memory leave nothing behind but a message', async () => {
+    const handler = new MockHandler();
+    const bytes = new Uint8Array(1024 * 1024);
+    const memory = new GuestMemory([{ guestAddress: 0x8000_0000, bytes }]);
+    const guest = new FuseGuest(handler, { memory });
+    await guest.init();
+    let finish: (value: FuseEntry) => void = () => undefined;
+    handler.result = new Promise<FuseEntry>((resolve) => (finish = resolve));
+    const message = guest.message(fuse.FUSE_LOOKUP, ROOT, body('a'));
+    guest.driver.rings[1]!.add([{ readable: message }, { writable: 200 }]);
+    guest.driver.kick(1);
+    await guest.turns();
+    structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+    finish(ENTRY);
+    await guest.turns();
+    expect(guest.device.statistics.inFlight).toBe(0);
+    expect(guest.errors).toHaveLength(1);
   });
 
   it('pause() waits for what is in flight, the forgotten among it', async () => {

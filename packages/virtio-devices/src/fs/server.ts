@@ -95,7 +95,7 @@ export class FuseServer {
       .catch((cause: unknown) => this.#errnoOf(call, cause))
       .then((value) => {
         this.busy.delete(call);
-        return call.cancelled ? 0 : this.#finish(call, chain, value);
+        return call.cancelled ? 0 : this.#finishLate(call, chain, value);
       });
   }
 
@@ -249,6 +249,17 @@ export class FuseServer {
     this.statistics.writtenBytes += done;
     call.reply.uint32Padded(done);
     return 0;
+  }
+
+  /** Nobody is there to catch what this might throw: the memory may be gone with the machine. */
+  #finishLate(call: FuseCall, chain: DescriptorChain, result: number): number {
+    try {
+      return this.#finish(call, chain, result);
+    } catch (cause) {
+      call.cancelled = true;
+      this.#onError(call.opcode, cause);
+      return 0;
+    }
   }
 
   /** Stores the answer. @param result an error, or for READ the bytes that are in the guest's buffer, or 0 */
