@@ -78,7 +78,7 @@ function packedDriver(memory, config, layout) {
   };
 }
 
-function measure(Buffer, packed, { batch = 32, indirect = false, use, ...options }) {
+function measure(Buffer, packed, { batch = 32, indirect = false, together = false, use, ...options }) {
   const memory = new GuestMemory([{ guestAddress: BASE, bytes: new Uint8Array(new Buffer(16 << 20)) }]);
   const { config } = createMockDriver(memory, { size: SIZE, indirect: true, packed, ...options });
   const publish = (packed ? packedDriver : splitDriver)(memory, config, indirect);
@@ -90,12 +90,14 @@ function measure(Buffer, packed, { batch = 32, indirect = false, use, ...options
       publish(batch);
       const start = performance.now();
       queue.disableNotifications();
+      if (together) queue.deferUsed();
       do {
         for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
           use(queue, chain);
           served++;
         }
       } while (queue.enableNotifications());
+      if (together) queue.publishUsed();
       queue.needsInterrupt();
       time += performance.now() - start;
     }
@@ -111,6 +113,7 @@ const header = new Uint8Array(16);
 const give = (queue, chain) => queue.addUsed(chain, 512);
 const cases = {
   '32 a batch': { use: give },
+  '32 a batch, published together': { use: give, together: true },
   '32 a batch, EVENT_IDX': { use: give, eventIdx: true },
   '32 a batch, IN_ORDER': { use: give, inOrder: true },
   '1 a batch': { use: give, batch: 1 },
