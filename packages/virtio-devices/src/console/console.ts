@@ -10,17 +10,20 @@ import {
   CONTROL_TRANSMITQ,
   portOfQueue,
   receiveQueue,
+  VIRTIO_CONSOLE_F_EMERG_WRITE,
   VIRTIO_CONSOLE_F_MULTIPORT,
   VIRTIO_CONSOLE_F_SIZE,
 } from './constants.ts';
 import { ControlChannel } from './control.ts';
 import type { ConsoleSize } from './control.ts';
-import { deliverInput, drainOutput, returnChains } from './port-io.ts';
+import { deliverInput, drainOutput, emitEmergency, returnChains } from './port-io.ts';
 import { Port } from './port.ts';
 import type { ConsolePort, ConsolePortOptions } from './port.ts';
 import { parseConsoleState, saveConsole } from './state.ts';
 import type { VirtioConsoleState } from './state.ts';
 
+/** Offset of `emerg_wr` in the configuration space, VIRTIO 1.3 §5.3.4. */
+const EMERGENCY_WRITE = 8;
 /** Ports besides the console. */
 const MAX_PORTS = 31;
 
@@ -80,7 +83,11 @@ export class VirtioConsole implements VirtioDevice {
     this.ports = this.#ports;
     this.#control = new ControlChannel(this.#ports, () => this.#size, options.resizeOrder === 'rows-columns');
     const multiport = options.ports !== undefined;
-    this.features = FeatureSet.of(VIRTIO_CONSOLE_F_SIZE, ...(multiport ? [VIRTIO_CONSOLE_F_MULTIPORT] : []));
+    this.features = FeatureSet.of(
+      VIRTIO_CONSOLE_F_SIZE,
+      VIRTIO_CONSOLE_F_EMERG_WRITE,
+      ...(multiport ? [VIRTIO_CONSOLE_F_MULTIPORT] : []),
+    );
     const queues = multiport ? receiveQueue(this.#ports.length) : 2;
     this.queueSizes = new Array<number>(Math.max(queues, multiport ? 4 : 2)).fill(queueSize);
     this.#writeConfig();
@@ -117,6 +124,11 @@ export class VirtioConsole implements VirtioDevice {
 
   configRead(offset: number, length: 1 | 2 | 4): number {
     return readConfigSpace(this.#config, offset, length);
+  }
+
+  /** A byte for the console from a driver that has no queues: an early or a dying kernel (§5.3.4). */
+  configWrite(offset: number, _length: 1 | 2 | 4, value: number): void {
+    if (offset === EMERGENCY_WRITE) emitEmergency(this.#ports[0]!, value & 0xff);
   }
 
   activate(context: ActivateContext): void {

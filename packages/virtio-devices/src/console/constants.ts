@@ -1,6 +1,7 @@
 /** Feature bits of the console device, VIRTIO 1.3 §5.3.3. */
 export const VIRTIO_CONSOLE_F_SIZE = 0;
 export const VIRTIO_CONSOLE_F_MULTIPORT = 1;
+export const VIRTIO_CONSOLE_F_EMERG_WRITE = 2;
 
 /** Events of control messages, §5.3.6.2. */
 export const VIRTIO_CONSOLE_DEVICE_READY = 0;

@@ -110,6 +110,18 @@ function emit(context: ActivateContext, port: Port, bytes: Uint8Array): boolean 
   }
 }
 
+/**
+ * Output that the driver cannot hold back: a sink that waits gets it all the same.
+ *
+ * @throws whatever the sink throws
+ */
+export function emitEmergency(port: Port, byte: number): void {
+  port.outputBytes++;
+  const answer = port.onOutput?.(Uint8Array.of(byte));
+  // What became of the byte concerns nobody any more.
+  if (isThenable(answer)) answer.then(undefined, () => undefined);
+}
+
 /** Gives every chain that is out back to its queue, so that the queues can be saved. */
 export function returnChains(context: ActivateContext, port: Port): void {
   const receive = context.queues[receiveQueue(port.id)];

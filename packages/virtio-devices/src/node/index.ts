@@ -1,3 +1,4 @@
+export { ConsolePortStream } from './console-stream.ts';
 export { FileBlockBackend } from './file-backend.ts';
 export type { FileBlockBackendOptions } from './file-backend.ts';
 export type { FileBlockIo } from './open-file-io.ts';
