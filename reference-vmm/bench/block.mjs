@@ -1,52 +1,88 @@
-// virtio-blk as a guest program sees it, around the guest's page cache.
+// virtio-blk as a guest program sees it, around the guest's page cache: every transport and ring, the file by the addon and
+// by Node's own calls, against the peer with the same transport and ring.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compile, guestWith, inTurn, median, ourRun, peerRun, report, scratch, timed } from './support.mjs';
+import { prepareGuest } from '@vmm/reference-vmm';
+import { compile, guestWith, median, ourRun, peer, peerRun, scratch, timed } from './support.mjs';
 
 const DISK_BYTES = 64 * 1024 * 1024;
-const load = compile(fileURLToPath(new URL('block-load.c', import.meta.url)));
-const script = `/bin/busybox mount -t devtmpfs devtmpfs /dev
-cd /lib/modules && for m in virtio_ring virtio virtio_mmio virtio_blk; do [ -f $m.ko ] && /bin/busybox insmod $m.ko; done
-/load
-/bin/busybox poweroff -f`;
-const guest = await guestWith(script, [{ type: 'file', path: 'load', data: load, mode: 0o755 }]);
-const disk = join(scratch, 'disk.img');
-writeFileSync(disk, Buffer.alloc(DISK_BYTES, 0x5a));
-const peerDisk = [
-  '-global',
-  'virtio-mmio.force-legacy=false',
-  '-drive',
-  `file=${disk},format=raw,if=none,id=d`,
-  '-device',
-  'virtio-blk-device,drive=d',
+const ROUNDS = 3;
+const COLUMNS = [
+  { transport: 'mmio', ring: 'split' },
+  { transport: 'mmio', ring: 'packed' },
+  { transport: 'pci', ring: 'split' },
+  { transport: 'pci', ring: 'packed' },
 ];
 
-const { ours, theirs } = await inTurn(
-  3,
-  () => timed(...ourRun(guest, ['-d', disk]), 'RESULT'),
-  () => timed(...peerRun(guest, peerDisk), 'RESULT'),
-);
+const load = compile(fileURLToPath(new URL('block-load.c', import.meta.url)));
+const prepared = await prepareGuest((message) => console.error(message));
+const drivers = prepared.modules(['virtio_mmio', 'virtio_pci', 'virtio_blk']);
+const script = `/bin/busybox mount -t devtmpfs devtmpfs /dev
+cd /lib/modules && for m in ${drivers.map(({ name }) => name).join(' ')}; do /bin/busybox insmod $m.ko; done
+/load
+/bin/busybox poweroff -f`;
+const guest = await guestWith(script, [
+  { type: 'file', path: 'load', data: load, mode: 0o755 },
+  ...drivers
+    .filter(({ data }) => data !== undefined)
+    .map(({ name, data }) => ({ type: 'file', path: `lib/modules/${name}.ko`, data, mode: 0o644 })),
+]);
+const disk = join(scratch, 'disk.img');
+writeFileSync(disk, Buffer.alloc(DISK_BYTES, 0x5a));
 
-function figures(runs) {
-  const byName = new Map();
-  for (const { output } of runs) {
-    for (const [, name, bytes, requests, seconds] of output.matchAll(
-      /RESULT (\S+) bytes=(\d+) requests=(\d+) seconds=([\d.]+)/g,
-    )) {
-      const list = byName.get(name) ?? [];
-      list.push({ rate: Number(bytes) / 1e6 / Number(seconds), iops: Number(requests) / Number(seconds) });
-      byName.set(name, list);
-    }
+const ours = ({ transport, ring }, io) =>
+  timed(...ourRun(guest, ['-d', `${disk},io=${io}`, '--transport', transport, '--ring', ring]), 'RESULT');
+const theirs = ({ transport, ring }) =>
+  timed(
+    ...peerRun(guest, [
+      '-global',
+      'virtio-mmio.force-legacy=false',
+      '-drive',
+      `file=${disk},format=raw,if=none,id=d`,
+      '-device',
+      `${transport === 'pci' ? 'virtio-blk-pci,disable-legacy=on' : 'virtio-blk-device'},drive=d,packed=${ring === 'packed' ? 'on' : 'off'}`,
+    ]),
+    'RESULT',
+  );
+
+/** Measurement to figures. */
+const figures = new Map();
+
+function note(way, column, { output }) {
+  for (const [, name, bytes, requests, seconds] of output.matchAll(
+    /RESULT (\S+) bytes=(\d+) requests=(\d+) seconds=([\d.]+)/g,
+  )) {
+    const figure = (name.endsWith('4K') ? Number(requests) : Number(bytes) / 1e6) / Number(seconds);
+    const key = `${name} ${way} ${column}`;
+    figures.set(key, [...(figures.get(key) ?? []), figure]);
   }
-  return byName;
 }
 
-const peerFigures = figures(theirs);
+for (let round = 0; round < ROUNDS; round++) {
+  for (const [column, how] of COLUMNS.entries()) {
+    note('addon', column, await ours(how, 'auto'));
+    if (column === 0) note('portable', column, await ours(how, 'portable'));
+    if (peer !== undefined) note('peer', column, await theirs(how));
+  }
+}
+
 console.log('block: 64 MiB raw file in the page cache, O_DIRECT in the guest, one request at a time');
-for (const [name, list] of figures(ours)) {
-  const peerList = peerFigures.get(name);
-  const pick = (entries, key) => entries && median(entries.map((entry) => entry[key]));
-  if (name.endsWith('4K')) report(name, 'requests/s', pick(list, 'iops'), pick(peerList, 'iops'));
-  else report(name, 'MB/s', pick(list, 'rate'), pick(peerList, 'rate'));
+const names = [...new Set([...figures.keys()].map((key) => key.split(' ')[0]))];
+for (const name of names) {
+  const unit = name.endsWith('4K') ? 'requests/s' : 'MB/s';
+  const pick = (way, column) => {
+    const list = figures.get(`${name} ${way} ${column}`);
+    return list === undefined ? undefined : median(list);
+  };
+  for (const [column, { transport, ring }] of COLUMNS.entries()) {
+    const own = pick('addon', column);
+    const other = pick('peer', column);
+    const portable = pick('portable', column);
+    const parts = [`${name}, ${transport} ${ring}`.padEnd(36), own.toFixed(0).padStart(7), unit];
+    if (other !== undefined) parts.push(`  QEMU TCG ${other.toFixed(0)}, ratio ${(own / other).toFixed(2)}`);
+    if (portable !== undefined)
+      parts.push(`  without addon ${portable.toFixed(0)}, ratio ${(own / portable).toFixed(2)}`);
+    console.log(parts.join(' '));
+  }
 }
