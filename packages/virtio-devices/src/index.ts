@@ -104,16 +104,16 @@ export type {
   VsockState,
   VsockType,
 } from './vsock/connection.ts';
-export {
-  VirtioVsock,
-  type VirtioVsockOptions,
-  type VirtioVsockState,
-  type VirtioVsockStatistics,
-  type VsockConnectOptions,
-  type VsockHandler,
-  type VsockListener,
-  type VsockListenOptions,
-} from './vsock/vsock.ts';
+export type {
+  VirtioVsockOptions,
+  VirtioVsockState,
+  VirtioVsockStatistics,
+  VsockConnectOptions,
+  VsockHandler,
+  VsockListener,
+  VsockListenOptions,
+} from './vsock/options.ts';
+export { VirtioVsock } from './vsock/vsock.ts';
 
 export * from './balloon/constants.ts';
 export {

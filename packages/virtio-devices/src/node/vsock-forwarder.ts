@@ -4,7 +4,8 @@ import type { Server, Socket } from 'node:net';
 import { messageOf, VirtioDeviceError } from '../errors.ts';
 import type { VsockConnection } from '../vsock/connection.ts';
 import { VMADDR_PORT_ANY } from '../vsock/constants.ts';
-import type { VirtioVsock, VsockListener } from '../vsock/vsock.ts';
+import type { VsockListener } from '../vsock/options.ts';
+import type { VirtioVsock } from '../vsock/vsock.ts';
 import { VsockStream } from './vsock-stream.ts';
 
 /** Longest first line of a program that connects: `CONNECT 4294967294\n` and some blanks. */

@@ -1,6 +1,7 @@
 import { EventEmitter, on } from 'node:events';
 import type { VsockType } from '../vsock/connection.ts';
-import type { VirtioVsock, VsockConnectOptions, VsockListener } from '../vsock/vsock.ts';
+import type { VsockConnectOptions, VsockListener } from '../vsock/options.ts';
+import type { VirtioVsock } from '../vsock/vsock.ts';
 import { VsockForwarder } from './vsock-forwarder.ts';
 import type { VsockForwarderOptions } from './vsock-forwarder.ts';
 import { VsockStream } from './vsock-stream.ts';

@@ -18,6 +18,7 @@ import {
   VIRTIO_VSOCK_TYPE_SEQPACKET,
   VIRTIO_VSOCK_TYPE_STREAM,
 } from './constants.ts';
+import { ReceiveCredit, SendCredit } from './credit.ts';
 import { Deferred } from '../deferred.ts';
 import type { VsockHeader } from './header.ts';
 import { InputQueue, MessageSizes } from './input-queue.ts';
@@ -81,14 +82,8 @@ export class Peer implements VsockConnection {
 
   /** Bytes received for the message that is not complete. */
   #partial = 0;
-  /** Counters of §5.10.6.3, modulo 2^32: received, read, and read as the guest knows it. */
-  #received = 0;
-  #forwarded = 0;
-  #forwardedTold = 0;
-  /** The same for the other direction. */
-  #sent = 0;
-  #peerAllocation = 0;
-  #peerForwarded = 0;
+  readonly #receiveCredit: ReceiveCredit;
+  readonly #credit = new SendCredit();
   #creditAsked = false;
 
   #due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
@@ -114,6 +109,7 @@ export class Peer implements VsockConnection {
     this.localPort = localPort;
     this.peerPort = peerPort;
     this.#host = host;
+    this.#receiveCredit = new ReceiveCredit(host.bufferSize);
   }
 
   get state(): VsockState {
@@ -166,7 +162,7 @@ export class Peer implements VsockConnection {
       this.endOfRecord = endOfRecord;
       bytes = this.#input.takeAll(size);
     }
-    this.#forwarded = (this.#forwarded + bytes.length) >>> 0;
+    this.#receiveCredit.forward(bytes.length);
     this.#tellCredit();
     this.#finishIfDone();
     return bytes;
@@ -179,7 +175,7 @@ export class Peer implements VsockConnection {
         `vsock connection to port ${this.peerPort} takes no data`,
       );
     }
-    if (this.type === 'seqpacket' && this.#state === 'open' && bytes.length > this.#peerAllocation) {
+    if (this.type === 'seqpacket' && this.#state === 'open' && bytes.length > this.#credit.allocation) {
       throw this.#tooLarge(bytes.length);
     }
     if (bytes.length > 0 || this.type === 'seqpacket') {
@@ -308,8 +304,7 @@ export class Peer implements VsockConnection {
 
   /** For the device: what any packet of the guest says of its buffer. */
   takeCredit(header: VsockHeader): void {
-    this.#peerAllocation = header.bufferAllocation;
-    this.#peerForwarded = header.forwardCount;
+    this.#credit.take(header);
   }
 
   /**
@@ -338,7 +333,7 @@ export class Peer implements VsockConnection {
       default:
         this.breach(`operation ${header.operation}`);
     }
-    if (this.#credit > 0) this.#creditAsked = false;
+    if (this.#credit.available > 0) this.#creditAsked = false;
     this.#host.ready(this);
   }
 
@@ -350,7 +345,8 @@ export class Peer implements VsockConnection {
     if (due.request) return VIRTIO_VSOCK_OP_REQUEST;
     if (due.response) return VIRTIO_VSOCK_OP_RESPONSE;
     if (this.#state === 'connecting') return NONE;
-    if (!this.#output.empty && (this.#credit > 0 || this.#output.headSize === 0)) return VIRTIO_VSOCK_OP_RW;
+    if (!this.#output.empty && (this.#credit.available > 0 || this.#output.headSize === 0))
+      return VIRTIO_VSOCK_OP_RW;
     if (this.#output.empty && due.shutdown !== 0) return VIRTIO_VSOCK_OP_SHUTDOWN;
     if (due.credit) return VIRTIO_VSOCK_OP_CREDIT_UPDATE;
     if (!this.#output.empty && !this.#creditAsked) return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
@@ -385,7 +381,11 @@ export class Peer implements VsockConnection {
         this.#creditAsked = true;
         break;
       case VIRTIO_VSOCK_OP_RW: {
-        const room = Math.min(writer.remaining - VIRTIO_VSOCK_HEADER_SIZE, MAX_PACKET, this.#credit);
+        const room = Math.min(
+          writer.remaining - VIRTIO_VSOCK_HEADER_SIZE,
+          MAX_PACKET,
+          this.#credit.available,
+        );
         if (this.type === 'stream') {
           length = Math.min(room, this.#output.size);
         } else {
@@ -402,8 +402,7 @@ export class Peer implements VsockConnection {
       flags,
       length,
     );
-    header.setCredit(this.#host.bufferSize, this.#forwarded);
-    this.#forwardedTold = this.#forwarded;
+    this.#receiveCredit.tell(header);
     due.credit = false;
     writer.write(header.bytes);
     if (operation === VIRTIO_VSOCK_OP_RW) this.#sendData(writer, length);
@@ -436,17 +435,11 @@ export class Peer implements VsockConnection {
     this.onClosed?.(this.#error);
   }
 
-  /** Bytes that the guest has room for; 0 as well when it claims to have read what was never sent. */
-  get #credit(): number {
-    const used = (this.#sent - this.#peerForwarded) >>> 0;
-    return Math.max(0, this.#peerAllocation - used);
-  }
-
   #sendData(writer: ChainWriter, length: number): void {
     const full = !this.#hasRoom();
     if (length > 0) this.#output.moveTo(writer, length);
     else this.#output.shift();
-    this.#sent = (this.#sent + length) >>> 0;
+    this.#credit.spend(length);
     this.#bytesToGuest += length;
     if (this.#state === 'closing') this.#armCloseTimer();
     if (full && this.#hasRoom()) this.#outputChanged();
@@ -461,7 +454,7 @@ export class Peer implements VsockConnection {
     this.setTimeout(0, undefined);
     this.#host.tell(this);
     const { largest } = this.#output;
-    if (this.type === 'seqpacket' && largest > this.#peerAllocation) this.fail(this.#tooLarge(largest));
+    if (this.type === 'seqpacket' && largest > this.#credit.allocation) this.fail(this.#tooLarge(largest));
   }
 
   #onData(header: VsockHeader, reader: ChainReader): void {
@@ -470,16 +463,16 @@ export class Peer implements VsockConnection {
       this.breach('data where there can be none');
       return;
     }
-    const used = (this.#received - this.#forwarded) >>> 0;
-    if (used + length > this.#host.bufferSize) {
-      this.breach(`${length} bytes with credit for ${this.#host.bufferSize - used} (§5.10.6.3)`);
+    const { available } = this.#receiveCredit;
+    if (length > available) {
+      this.breach(`${length} bytes with credit for ${available} (§5.10.6.3)`);
       return;
     }
-    this.#received = (this.#received + length) >>> 0;
+    this.#receiveCredit.receive(length);
     this.#bytesFromGuest += length;
     if ((this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
       // On its way when the guest was told that nobody reads any more.
-      this.#forwarded = this.#received;
+      this.#receiveCredit.forwardAll();
       this.#tellCredit();
       return;
     }
@@ -529,9 +522,8 @@ export class Peer implements VsockConnection {
     this.#armCloseTimer();
   }
 
-  /** Rarely enough to cost little, and early enough that the guest never waits for an update that does not come. */
   #tellCredit(): void {
-    if (((this.#forwarded - this.#forwardedTold) >>> 0) * 4 < this.#host.bufferSize) return;
+    if (!this.#receiveCredit.shouldTell) return;
     this.#due.credit = true;
     this.#host.ready(this);
   }
@@ -561,7 +553,7 @@ export class Peer implements VsockConnection {
   #tooLarge(size: number): VirtioDeviceError {
     return new VirtioDeviceError(
       'MESSAGE_TOO_LARGE',
-      `a message of ${size} bytes, and the guest's buffer has ${this.#peerAllocation}`,
+      `a message of ${size} bytes, and the guest's buffer has ${this.#credit.allocation}`,
     );
   }
 
@@ -587,7 +579,7 @@ export class Peer implements VsockConnection {
     this.#input.clear();
     this.#messages.clear();
     this.#partial = 0;
-    this.#forwarded = this.#received;
+    this.#receiveCredit.forwardAll();
   }
 
   #inputChanged(): void {
