@@ -21,7 +21,9 @@ export interface TakenInterrupt {
 
 /** The interrupts of virtio devices. */
 export function virtioInterrupts(table: string): readonly TakenInterrupt[] {
-  const rows = table.matchAll(/^ *\d+: +((?:\d+ +)+)(\S+) +\S+(?: +(?:Edge|Level))? +(virtio\S+(?:, virtio\S+)*)$/gm);
+  const rows = table.matchAll(
+    /^ *\d+: +((?:\d+ +)+)(\S+) +\S+(?: +(?:Edge|Level))? +(virtio\S+(?:, virtio\S+)*)$/gm,
+  );
   return Array.from(rows, ([, counts = '', chip = '', name = '']) => ({
     name,
     chip,
