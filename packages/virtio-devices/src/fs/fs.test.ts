@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { GuestMemory } from '@vmm/vm-memory';
 import { brokenChains } from '@vmm/virtio-queue/mock';
+import { hello } from '../../examples/hello-fs.ts';
 import { answerOf, body, FuseGuest } from '../../test/fuse-guest.ts';
 import { VirtioFs } from '../index.ts';
 import { DRIVER_COMBINATIONS, type CreateDriverOptions } from '../mock/index.ts';
@@ -487,6 +488,18 @@ it('survives any request, and answers every one that can be answered', async () 
     }),
     { numRuns: 150, endOnFailure: true },
   );
+});
+
+it('the example of the documentation is a file system', async () => {
+  // Its types are those of the compiled package.
+  const guest = new FuseGuest(hello as unknown as FuseHandler);
+  await guest.init();
+  const { id, size } = await guest.lookup(ROOT, 'hello');
+  const fh = await guest.open(id);
+  expect(Buffer.from(await guest.read(id, fh, 2, 100)).toString()).toBe('llo\n');
+  expect(size).toBe(6);
+  expect((await guest.request(fuse.FUSE_LOOKUP, ROOT, body('other'))).error).toBe(-fuse.ENOENT);
+  expect((await guest.request(fuse.FUSE_MKDIR, ROOT, body(0o755, 0, 'new'))).error).toBe(-fuse.ENOSYS);
 });
 
 describe('names', () => {
