@@ -4,6 +4,8 @@ import { HypervisorError } from '../errors.ts';
 import type { HaltExit } from '../exit.ts';
 import { sysreg } from '../aarch64.ts';
 import type { VmConfig } from '../vm.ts';
+import type { EngineHost } from './host.ts';
+import { createNodeHost } from './node/host.ts';
 import type { UndefinedInstruction, WasmVcpu, WasmVm } from './index.ts';
 import { createWasmHypervisor } from './index.ts';
 
@@ -242,5 +244,14 @@ describe('memory of the software hypervisor', () => {
     const next = machine.vm.mapMemory(0, 0x1_0000);
     region.bytes[0] = 1;
     expect(next.bytes[0]).toBe(0);
+  });
+
+  it('stays as it is where the host cannot take it back, and says so', async () => {
+    const host: EngineHost = { ...createNodeHost(), discard: undefined };
+    await using vm = await createWasmHypervisor({ host }).createVm({ vcpus: 1, maxMemory: 0x1_0000 });
+    const { bytes } = vm.mapMemory(RAM, 0x1_0000);
+    bytes.fill(7);
+    vm.discardMemory(Float64Array.of(RAM, 0x1_0000));
+    expect([vm.releasesMemory, bytes.every((byte) => byte === 7)]).toEqual([false, true]);
   });
 });
