@@ -28,10 +28,11 @@ async function until(check) {
 class Rig {
   constructor(options = {}, driver = {}) {
     const { queuePairs = 1 } = options;
-    this.tap = new TapBackend({ name: 't%d', queuePairs });
+    this.tap = new TapBackend({ name: 't%d', queuePairs, up: false });
     const { name } = this.tap;
-    // No frames but those of the test.
-    execFileSync('sh', ['-c', `echo 1 >/proc/sys/net/ipv6/conf/${name}/disable_ipv6`]);
+    // No IPv6, so that there are no frames but those of the test.
+    ip('link', 'set', name, 'addrgenmode', 'none');
+    ip('link', 'set', name, 'up');
     ip('addr', 'add', `${HOST}/24`, 'dev', name);
     ip('neigh', 'add', GUEST, 'lladdr', MAC, 'dev', name);
     this.device = new VirtioNet({
@@ -41,11 +42,6 @@ class Rig {
       onError: (error) => (this.error = error),
     });
     this.driver = startDriver(this.device, driver);
-    // Frames of before IPv6 was off.
-    this.lend(0, 1600);
-    this.settled = new Promise((resolve) => setTimeout(resolve, 30)).then(() =>
-      this.driver.rings[RX].collect(),
-    );
   }
 
   lend(count, size, queue = RX) {
@@ -129,7 +125,6 @@ function netHeader(flags, gsoType, csumStart, csumOffset) {
 const scenarios = {
   async frames() {
     const rig = new Rig();
-    await rig.settled;
     const socket = await hostSocket();
     rig.lend(8, 600);
     socket.send('7'.repeat(1400), 9, GUEST);
@@ -164,7 +159,6 @@ const scenarios = {
 
   async scarceBuffers() {
     const rig = new Rig();
-    await rig.settled;
     ip('link', 'set', rig.tap.name, 'mtu', '9000');
     const socket = await hostSocket();
     const payload = Buffer.from(Array.from({ length: 8000 }, (_, index) => (index * 31) & 0xff));
@@ -188,26 +182,21 @@ const scenarios = {
 
   async withoutMerging() {
     const rig = new Rig({}, { without: FeatureSet.of(VIRTIO_NET_F_MRG_RXBUF) });
-    await rig.settled;
     const socket = await hostSocket();
     rig.lend(3, 200);
     socket.send(Buffer.alloc(1000), 9, GUEST);
     socket.send('fits', 9, GUEST);
-    const used = await until(() => {
-      const list = rig.driver.rings[RX].collect();
-      return list.length > 0 && list;
-    });
+    const got = await rig.receive(1);
     socket.close();
     rig.close();
     return {
-      payloads: used.map(({ written }) => Buffer.from(written.subarray(12 + 42)).toString()),
+      payloads: got.map(({ frame }) => frame.subarray(42).toString()),
       statistics: rig.device.statistics,
     };
   },
 
   async malformed() {
     const rig = new Rig();
-    await rig.settled;
     const socket = await hostSocket();
     const tapMac = /ether (\S+)/.exec(ip('link', 'show', rig.tap.name))[1];
     const frame = udpFrame(tapMac, Buffer.from('ok'));
@@ -230,7 +219,6 @@ const scenarios = {
 
   async filter() {
     const rig = new Rig();
-    await rig.settled;
     const socket = await hostSocket();
     const control = rig.driver.rings[2];
     control.add([{ readable: [0, 0, 0] }, { writable: 1 }]);
@@ -244,13 +232,12 @@ const scenarios = {
     rig.close();
     return {
       payloads: got.map(({ frame }) => frame.subarray(42).toString()),
-      filtered: rig.device.statistics.receiveFiltered,
+      filtered: rig.device.statistics.receiveFiltered > 0,
     };
   },
 
   async multiQueue() {
     const rig = new Rig({ queuePairs: 2 }, { queueSize: 64 });
-    await rig.settled;
     const socket = await hostSocket();
     const counts = [];
     for (const pairs of [2, 1]) {
@@ -278,7 +265,6 @@ const scenarios = {
 
   async removed() {
     const rig = new Rig();
-    await rig.settled;
     rig.lend(2, 600);
     ip('link', 'del', rig.tap.name);
     await until(() => rig.error);
@@ -293,7 +279,6 @@ const scenarios = {
 
   async carrier() {
     const rig = new Rig();
-    await rig.settled;
     const lower = () => ip('link', 'show', rig.tap.name).includes('LOWER_UP');
     const before = lower();
     rig.device.setLink(false);

@@ -31,7 +31,7 @@ describe('a tap interface', () => {
       payloads: ['7'.repeat(1400), 'hi'],
       message: 'from the guest',
       used: 1,
-      statistics: { receivedFrames: 2, transmittedFrames: 1, transmitDropped: 0 },
+      statistics: { transmittedFrames: 1, transmitDropped: 0 },
       errors: [],
       gone: true,
     });
@@ -44,7 +44,7 @@ describe('a tap interface', () => {
   it('drops what does not fit one buffer when the driver does not merge', () => {
     expect(results.get('withoutMerging')).toMatchObject({
       payloads: ['fits'],
-      statistics: { receiveTooLarge: 1, receivedFrames: 1 },
+      statistics: { receiveTooLarge: 1 },
     });
   });
 
@@ -53,7 +53,7 @@ describe('a tap interface', () => {
   });
 
   it('filters in the addon as the driver asked', () => {
-    expect(results.get('filter')).toEqual({ payloads: ['mine'], filtered: 1 });
+    expect(results.get('filter')).toEqual({ payloads: ['mine'], filtered: true });
   });
 
   it('has several queues, and the kernel uses those that the driver set', () => {
