@@ -28,8 +28,7 @@ namespace vmm {
 namespace {
 
 // As in native-block.ts.
-constexpr uint32_t MAY_WAIT = 1;
-constexpr uint32_t ENGINE_ONLY = 2;
+constexpr uint32_t ENGINE_ONLY = 1;
 constexpr size_t TRANSFER_WORDS = 4;
 constexpr size_t DONE_WORDS = 2;
 
@@ -140,6 +139,7 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (poll_ == nullptr) return;
     environment_->remove(*this);
     environment_->closePoll(std::exchange(poll_, nullptr));
+    if (flying_ == 0) unlock();
     engine_.reset();
     file_.reset();
     reads_.clear();
@@ -181,6 +181,14 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     napi_env env_;
     std::unordered_map<uint32_t, PendingRead> reads_;
   };
+
+  /** Now, since an idle thread of the engine keeps the file open for a moment; what is in flight keeps the lock too. */
+  void unlock() noexcept {
+    struct flock lock {};
+    lock.l_type = F_UNLCK;
+    lock.l_whence = SEEK_SET;
+    fcntl(file_->get(), F_OFD_SETLK, &lock);
+  }
 
   /** Loop keeps alive what somebody waits for. */
   void hold() noexcept {
@@ -275,8 +283,8 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
   }
 
   /** From the page cache. EAGAIN: it is not there, or the file system cannot tell. */
-  int readAtOnce(off_t position, uint32_t flags) noexcept {
-    if (inMemory_ || (flags & MAY_WAIT) != 0) return transferAll(file_->get(), pieces_, position, false, 0);
+  int readAtOnce(off_t position) noexcept {
+    if (inMemory_) return transferAll(file_->get(), pieces_, position, false, 0);
     if (!nowaitReads_) return EAGAIN;
     const int error = transferAll(file_->get(), pieces_, position, false, RWF_NOWAIT);
     if (error != EOPNOTSUPP) return error;
@@ -288,8 +296,8 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
    * To the page cache. EAGAIN: it might have to wait. Not every file system can tell (ext4 does not); there a write waits
    * only for a journal that is being flushed, or when the kernel holds back who writes too fast.
    */
-  int writeAtOnce(off_t position, uint32_t flags) noexcept {
-    if (inMemory_ || (flags & MAY_WAIT) != 0) return transferAll(file_->get(), pieces_, position, true, 0);
+  int writeAtOnce(off_t position) noexcept {
+    if (inMemory_) return transferAll(file_->get(), pieces_, position, true, 0);
     if (nowaitWrites_) {
       const int error = transferAll(file_->get(), pieces_, position, true, RWF_NOWAIT);
       if (error != EOPNOTSUPP) return error;
@@ -317,7 +325,7 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (static_cast<double>(bytes) > MAX_TRANSFER) return EINVAL;
     const auto position = static_cast<off_t>(transfer.position);
     if ((flags & ENGINE_ONLY) == 0) {
-      const int error = transfer.write ? writeAtOnce(position, flags) : readAtOnce(position, flags);
+      const int error = transfer.write ? writeAtOnce(position) : readAtOnce(position);
       if (error != EAGAIN) return error;
       pieces_.clear();
       if (!memory.translate(first, count, !transfer.write, pieces_)) return EFAULT;

@@ -10,10 +10,8 @@ export interface NativeBlock {
   readonly BlockFile: new (fd: number, engine: string, onDone: () => void) => NativeBlockFile;
 }
 
-/** Flags of {@link NativeBlockFile.submit}: everything in the call, however long the disk takes. */
-export const NATIVE_MAY_WAIT = 1;
-/** Everything by the engine. */
-export const NATIVE_ENGINE_ONLY = 2;
+/** Flag of {@link NativeBlockFile.submit}: everything by the engine. */
+export const NATIVE_ENGINE_ONLY = 1;
 
 /** Numbers that {@link NativeBlockFile.take} stores for each operation: token, errno. */
 export const NATIVE_DONE_WORDS = 2;
@@ -26,7 +24,7 @@ export interface NativeBlockFile {
   readonly engine: string;
 
   /**
-   * Carries out transfers in one call, if flags say nothing else as far as the page cache serves them. Those that would
+   * Carries out transfers in one call, without a flag as far as the page cache serves them. Those that would
    * have to wait are given to the engine: the data of a write is copied before, that of a read by {@link finish}.
    *
    * @param transfers, iovecs as BlockBatch has them

@@ -33,7 +33,7 @@ export class NativeFileIo implements FileIo {
   readonly #whenIdle: (() => void)[] = [];
 
   /**
-   * @param flags 0, NATIVE_MAY_WAIT or NATIVE_ENGINE_ONLY
+   * @param flags 0 or NATIVE_ENGINE_ONLY
    * @throws Error with a system error's `code`
    */
   constructor(host: NativeHost, fd: number, engine: string, flags: number) {

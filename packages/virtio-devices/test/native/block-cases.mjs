@@ -7,7 +7,7 @@ import { join } from 'node:path';
 const BASE = 0x4000_0000;
 const EFAULT = 14;
 const ENODATA = 61;
-export const ENGINE_ONLY = 2;
+export const ENGINE_ONLY = 1;
 
 export const pattern = (length) => Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
 
