@@ -11,7 +11,6 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createRequire } from 'node:module';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -29,19 +28,21 @@ const { arch, sanitize } = options;
 const prefix = arch === process.arch ? '' : TARGETS[arch];
 const compiler = prefix === '' ? (process.env.CXX ?? 'g++') : `${prefix}g++`;
 
-let root, what, require, out, folder, stamp;
+let root, what, tools, out, folder, stamp;
 
 /**
  * Reads the command line: `--arch x64|arm64` (default: this machine's), `--out FOLDER` instead of the package's,
  * `--sanitize address` for tests, `--optional`: where it cannot be built say so and succeed.
  *
- * @param {string} packageFolder has binding.gyp, native/ and node-addon-api, node-gyp, prebuildify in its dependencies
+ * @param {string} packageFolder has binding.gyp and native/
  * @param {string} name for messages
+ * @param {{ addonApi: string, nodeGyp: string, prebuildify: string }} paths of what the package depends on for this:
+ *   manifest of node-addon-api, the two programs
  */
-export function buildAddon(packageFolder, name) {
+export function buildAddon(packageFolder, name, paths) {
   root = packageFolder;
   what = name;
-  require = createRequire(join(root, 'package.json'));
+  tools = paths;
   out = resolve(options.out ?? root);
   folder = join(out, 'prebuilds', `linux-${arch}`);
   stamp = join(folder, '.inputs');
@@ -82,7 +83,10 @@ function hashInputs() {
   for (const file of ['binding.gyp', ...native.map((name) => join('native', name))])
     hash.update(file).update(readFileSync(join(root, file)));
   hash.update(readFileSync(fileURLToPath(import.meta.url)));
-  hash.update(require('node-addon-api/package.json').version).update(compiler).update(sanitize);
+  hash
+    .update(JSON.parse(readFileSync(tools.addonApi, 'utf8')).version)
+    .update(compiler)
+    .update(sanitize);
   return hash.digest('hex');
 }
 
@@ -108,7 +112,6 @@ function compile(nodedir) {
   const work = mkdtempSync(join(root, 'build', `${arch}-`));
   for (const name of ['binding.gyp', 'package.json', 'native'])
     cpSync(join(root, name), join(work, name), { recursive: true });
-  const prebuildify = join(dirname(require.resolve('prebuildify/package.json')), 'bin.js');
   const env = {
     ...process.env,
     CC: `${prefix}gcc`,
@@ -117,7 +120,7 @@ function compile(nodedir) {
     GYP_DEFINES: `sanitize=${sanitize}`,
     PREBUILD_STRIP_BIN: `${prefix}strip`,
     PREBUILD_SHELL: '/bin/sh',
-    PREBUILD_NODE_GYP: `"${process.execPath}" "${require.resolve('node-gyp/bin/node-gyp.js')}"`,
+    PREBUILD_NODE_GYP: `"${process.execPath}" "${tools.nodeGyp}"`,
     ...(nodedir === undefined ? {} : { npm_config_nodedir: nodedir }),
   };
   const flags = [
@@ -133,7 +136,11 @@ function compile(nodedir) {
     out,
   ];
   if (sanitize === '') flags.push('--strip');
-  const result = spawnSync(process.execPath, [prebuildify, ...flags], { cwd: work, env, encoding: 'utf8' });
+  const result = spawnSync(process.execPath, [tools.prebuildify, ...flags], {
+    cwd: work,
+    env,
+    encoding: 'utf8',
+  });
   rmSync(work, { recursive: true, force: true });
   if (result.status === 0) return true;
   process.stderr.write(`${result.stdout}${result.stderr}${result.error?.message ?? ''}`);

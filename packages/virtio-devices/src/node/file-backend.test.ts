@@ -213,6 +213,19 @@ it('is sparse on a file system without fallocate modes: zeroes are written inste
   }
 });
 
+it('what the page cache has lost is read all the same', async () => {
+  const content = bytes(512 * 1024);
+  const path = image(content, 'uncached.img');
+  using backend = new FileBlockBackend(path);
+  const disk = new TestDisk(backend);
+  // Drops the file's pages where the file system is not memory itself.
+  execFileSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0'], { stdio: 'ignore' });
+  for (let sector = 0; sector < 1024; sector += 256) {
+    const expected = content.subarray(sector * 512, (sector + 64) * 512);
+    expect(Buffer.compare(await disk.read(sector, 64), expected)).toBe(0);
+  }
+});
+
 describe('locks', () => {
   it('a file that is written has one user, one that is read any number', () => {
     const path = image(new Uint8Array(512), 'locked.img');
