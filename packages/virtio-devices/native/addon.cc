@@ -5,6 +5,7 @@
 #include "io.cc"
 #include "io_threads.cc"
 #include "uring.cc"
+#include "page_cache.cc"
 #include "block.cc"
 #include "tap.cc"
 #include "fs.cc"

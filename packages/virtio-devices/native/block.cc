@@ -1,27 +1,23 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <linux/magic.h>
 #include <napi.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <ctime>
 #include <string>
-#include <unordered_map>
 
 #include "environment.hh"
 #include "errors.hh"
 #include "io.hh"
 #include "memory_map.hh"
+#include "page_cache.hh"
+#include "pending_reads.hh"
 
 namespace vmm {
 
@@ -42,24 +38,6 @@ struct Transfer {
   size_t end;
 };
 
-/** A write to the page cache that waits for longer than this, in nanoseconds, shows that the kernel holds writers back. */
-constexpr int64_t SLOW_WRITE = 2'000'000;
-/** For how long writes go to the engine then, in nanoseconds. */
-constexpr int64_t SLOW_PERIOD = 2'000'000'000;
-
-/** How often this thread has given its processor up, which is not the same as having it taken away. */
-int64_t waits() noexcept {
-  rusage usage{};
-  getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nvcsw;
-}
-
-int64_t now() noexcept {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
-}
-
 /** A whole number of 0...maximum. */
 bool isInteger(double value, double maximum) noexcept {
   return value >= 0 && value <= maximum && std::trunc(value) == value;
@@ -69,28 +47,6 @@ size_t bytesOf(const std::vector<iovec>& pieces) noexcept {
   size_t bytes = 0;
   for (const iovec& piece : pieces) bytes += piece.iov_len;
   return bytes;
-}
-
-/** Reads or writes all of the pieces, which it changes. Answers 0 or an errno. */
-int transferAll(int fd, std::vector<iovec>& pieces, off_t position, bool write, int flags) noexcept {
-  for (size_t at = 0; at < pieces.size();) {
-    const int count = static_cast<int>(std::min<size_t>(pieces.size() - at, IOV_MAX));
-    const ssize_t result = write ? pwritev2(fd, &pieces[at], count, position, flags)
-                                 : preadv2(fd, &pieces[at], count, position, flags);
-    if (result < 0) {
-      if (errno == EINTR) continue;
-      return errno;
-    }
-    if (result == 0) return (flags & RWF_NOWAIT) != 0 ? EAGAIN : write ? EIO : ENODATA;
-    position += result;
-    auto left = static_cast<size_t>(result);
-    while (at < pieces.size() && left >= pieces[at].iov_len) left -= pieces[at++].iov_len;
-    if (left > 0) {
-      pieces[at].iov_base = static_cast<uint8_t*>(pieces[at].iov_base) + left;
-      pieces[at].iov_len -= left;
-    }
-  }
-  return 0;
 }
 
 /** A file of sectors: what is in the page cache at once, what would wait through an IoEngine. */
@@ -114,11 +70,8 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (!info[2].IsFunction()) throw Napi::TypeError::New(env, "onDone is not a function");
     FileDescriptor fd(fcntl(given, F_DUPFD_CLOEXEC, 0));
     if (!fd.isOpen()) throwErrno(env, errno, "fcntl");
-    struct statfs fileSystem {};
-    if (fstatfs(fd.get(), &fileSystem) != 0) throwErrno(env, errno, "fstatfs");
-    const auto type = static_cast<uint64_t>(fileSystem.f_type);
-    inMemory_ = type == TMPFS_MAGIC || type == RAMFS_MAGIC;
     file_ = std::make_shared<const FileDescriptor>(std::move(fd));
+    cache_ = PageCache(file_->get());
     if (engine == "auto" || engine == "io_uring") engine_ = openUring(file_);
     if (engine_ == nullptr && engine == "io_uring") throwErrno(env, ENOSYS, "io_uring_setup");
     if (engine_ == nullptr) engine_ = openIoThreads(file_);
@@ -148,40 +101,6 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
   }
 
  private:
-  /** What a READ needs when it is done. */
-  struct PendingRead {
-    napi_ref memory;
-    std::vector<double> pairs;
-  };
-
-  /** A read's map of the memory is kept alive until then. */
-  class Reads {
-   public:
-    explicit Reads(napi_env env) noexcept : env_(env) {}
-    ~Reads() { clear(); }
-    void add(uint32_t token, napi_ref memory, std::vector<double> pairs) {
-      reads_.emplace(token, PendingRead{memory, std::move(pairs)});
-    }
-    PendingRead* find(uint32_t token) noexcept {
-      const auto found = reads_.find(token);
-      return found == reads_.end() ? nullptr : &found->second;
-    }
-    void remove(uint32_t token) noexcept {
-      const auto found = reads_.find(token);
-      if (found == reads_.end()) return;
-      napi_delete_reference(env_, found->second.memory);
-      reads_.erase(found);
-    }
-    void clear() noexcept {
-      for (const auto& entry : reads_) napi_delete_reference(env_, entry.second.memory);
-      reads_.clear();
-    }
-
-   private:
-    napi_env env_;
-    std::unordered_map<uint32_t, PendingRead> reads_;
-  };
-
   /** Now, since an idle thread of the engine keeps the file open for a moment; what is in flight keeps the lock too. */
   void unlock() noexcept {
     struct flock lock {};
@@ -282,37 +201,6 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     return result;
   }
 
-  /** From the page cache. EAGAIN: it is not there, or the file system cannot tell. */
-  int readAtOnce(off_t position) noexcept {
-    if (inMemory_) return transferAll(file_->get(), pieces_, position, false, 0);
-    if (!nowaitReads_) return EAGAIN;
-    const int error = transferAll(file_->get(), pieces_, position, false, RWF_NOWAIT);
-    if (error != EOPNOTSUPP) return error;
-    nowaitReads_ = false;
-    return EAGAIN;
-  }
-
-  /**
-   * To the page cache. EAGAIN: it might have to wait. Not every file system can tell (ext4 does not); there a write waits
-   * only for a journal that is being flushed, or when the kernel holds back who writes too fast.
-   */
-  int writeAtOnce(off_t position) noexcept {
-    if (inMemory_) return transferAll(file_->get(), pieces_, position, true, 0);
-    if (nowaitWrites_) {
-      const int error = transferAll(file_->get(), pieces_, position, true, RWF_NOWAIT);
-      if (error != EOPNOTSUPP) return error;
-      nowaitWrites_ = false;
-    }
-    if (syncs_ > 0) return EAGAIN;
-    const int64_t started = now();
-    if (started < slowUntil_) return EAGAIN;
-    const int64_t waitsBefore = waits();
-    const int error = transferAll(file_->get(), pieces_, position, true, 0);
-    const int64_t ended = now();
-    if (ended - started > SLOW_WRITE && waits() != waitsBefore) slowUntil_ = ended + SLOW_PERIOD;
-    return error;
-  }
-
   /** Answers 0, an errno, or the negative token of what the engine does. */
   int32_t carryOut(napi_env env, napi_value memoryValue, const MemoryMap& memory, const Transfer& transfer,
                    const double* pairs, uint32_t flags) {
@@ -325,7 +213,7 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (static_cast<double>(bytes) > MAX_TRANSFER) return EINVAL;
     const auto position = static_cast<off_t>(transfer.position);
     if ((flags & ENGINE_ONLY) == 0) {
-      const int error = transfer.write ? writeAtOnce(position) : readAtOnce(position);
+      const int error = transfer.write ? cache_.write(pieces_, position, syncs_ > 0) : cache_.read(pieces_, position);
       if (error != EAGAIN) return error;
       pieces_.clear();
       if (!memory.translate(first, count, !transfer.write, pieces_)) return EFAULT;
@@ -400,7 +288,7 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (found == taken_.end()) return ENOENT;
     const std::unique_ptr<IoOperation> operation = std::move(*found);
     taken_.erase(found);
-    const PendingRead* const read = reads_.find(token);
+    const PendingReads::Entry* const read = reads_.find(token);
     int32_t error = operation->error;
     napi_value value = nullptr;
     if (copy && error == 0) {
@@ -501,15 +389,12 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
   Napi::FunctionReference onDone_;
   std::shared_ptr<const FileDescriptor> file_;
   std::unique_ptr<IoEngine> engine_;
-  bool inMemory_ = false;
-  bool nowaitReads_ = true;
-  bool nowaitWrites_ = true;
+  PageCache cache_;
   unsigned syncs_ = 0;
-  int64_t slowUntil_ = 0;
   uint32_t nextToken_ = 0;
   unsigned flying_ = 0;
   IoBuffers buffers_;
-  Reads reads_{Env()};
+  PendingReads reads_{Env()};
   /** Done, and not told yet. */
   std::vector<std::unique_ptr<IoOperation>> done_;
   /** Told, and waiting for finish(). */

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace vmm {
+
+/** Where the bytes of reads go that are under way, by token. The maps of guest memory are kept alive until then. */
+class PendingReads {
+ public:
+  struct Entry {
+    /** A MemoryMap. */
+    napi_ref memory;
+    /** Guest address and length of each piece. */
+    std::vector<double> pairs;
+  };
+
+  explicit PendingReads(napi_env env) noexcept : env_(env) {}
+  PendingReads(const PendingReads&) = delete;
+  PendingReads& operator=(const PendingReads&) = delete;
+  ~PendingReads() { clear(); }
+
+  void add(uint32_t token, napi_ref memory, std::vector<double> pairs) {
+    reads_.emplace(token, Entry{memory, std::move(pairs)});
+  }
+
+  const Entry* find(uint32_t token) const noexcept {
+    const auto found = reads_.find(token);
+    return found == reads_.end() ? nullptr : &found->second;
+  }
+
+  void remove(uint32_t token) noexcept {
+    const auto found = reads_.find(token);
+    if (found == reads_.end()) return;
+    napi_delete_reference(env_, found->second.memory);
+    reads_.erase(found);
+  }
+
+  void clear() noexcept {
+    for (const auto& entry : reads_) napi_delete_reference(env_, entry.second.memory);
+    reads_.clear();
+  }
+
+ private:
+  napi_env env_;
+  std::unordered_map<uint32_t, Entry> reads_;
+};
+
+}  // namespace vmm
