@@ -14,14 +14,7 @@ import {
 } from './interrupt-guest.ts';
 import { XZR } from './assembler.ts';
 import { Aarch64Machine } from './machine.ts';
-import {
-  FIRST_SPI,
-  GIC_CPU_INTERFACE,
-  GIC_DISTRIBUTOR,
-  GIC_IRQS,
-  GIC_REDISTRIBUTOR,
-  X_MMIO,
-} from './map.ts';
+import { FIRST_SPI, GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_IRQS, GIC_REDISTRIBUTOR, X_MMIO } from './map.ts';
 import type { Aarch64Test } from './test.ts';
 import { test } from './test.ts';
 
