@@ -12,6 +12,7 @@ const COMMAND_LIMIT = 240_000;
 
 /** Where the rig has what {@link KvmPlace} puts there. */
 const RIG_FILES = '/kvm-test';
+const RIG_REPOSITORY = '/work';
 const RIG_CLI = '/work/reference-vmm/dist/cli/main.js';
 
 export interface CommandResult {
@@ -68,6 +69,20 @@ export class KvmPlace implements AsyncDisposable {
   /** Runs `reference-vmm`. */
   vmm(args: readonly string[], stdin: string | Uint8Array = ''): Promise<CommandResult> {
     return this.#run([this.#rig === undefined ? CLI : RIG_CLI, ...args], stdin);
+  }
+
+  /** Runs a script of the repository, JavaScript or TypeScript without what would have to be compiled. */
+  script(path: string, args: readonly string[]): Promise<CommandResult> {
+    return this.#run([join(this.#rig === undefined ? ROOT : RIG_REPOSITORY, path), ...args], '');
+  }
+
+  /** Loads a module of the place's kernel with those that it needs, where it is not there. */
+  async loadModule(name: string): Promise<void> {
+    if (this.#rig === undefined) return;
+    const directory = '/rig/modules.d';
+    const load = `for each in $(cat ${directory}/${name}.needs) ${name}; do insmod ${directory}/$each.ko; done`;
+    const { code, stderr } = await this.#rig.run(['sh', '-c', load]);
+    if (code !== 0) throw new Error(`cannot load ${name}: ${stderr.toString()}`);
   }
 
   /** Copies a file of {@link put} to where commands may write it; answers its path. */
