@@ -25,8 +25,8 @@ export function median(values) {
 }
 
 /** The built-in guest's files, and an initramfs made of them with another init script and more files. */
-export async function guestWith(script, files = []) {
-  const guest = await prepareGuest((message) => console.error(message));
+export async function guestWith(script, files = [], arch = 'aarch64') {
+  const guest = await prepareGuest((message) => console.error(message), arch);
   const extra = buildCpio([
     ...files,
     {
@@ -42,13 +42,61 @@ export async function guestWith(script, files = []) {
   return { kernel: guest.kernel, initrd, version: guest.kernelVersion };
 }
 
-/** Runs a process; answers its output and the milliseconds from its start to the first `marker`, and to its end. */
-export function timed(command, args, marker) {
+/** Files and a line of script that load kernel modules in a guest. */
+export async function guestDrivers(names, arch = 'aarch64') {
+  const modules = (await prepareGuest((message) => console.error(message), arch)).modules(names);
+  return {
+    files: modules
+      .filter(({ data }) => data !== undefined)
+      .map(({ name, data }) => ({ type: 'file', path: `lib/modules/${name}.ko`, data, mode: 0o644 })),
+    load: `cd /lib/modules && for m in ${modules.map(({ name }) => name).join(' ')}; do /bin/busybox insmod $m.ko; done; cd /`,
+  };
+}
+
+/** What the load programs measured: by name, `RESULT NAME key=value…` as numbers. */
+export function measurements(output) {
+  const found = new Map();
+  for (const [, name, values] of output.matchAll(/^RESULT (\S+) (.*seconds=[\d.]+)/gm)) {
+    const entries = values.split(' ').map((pair) => pair.split('='));
+    found.set(name, Object.fromEntries(entries.map(([key, value]) => [key, Number(value)])));
+  }
+  return found;
+}
+
+/** What a vsock program of the guest's takes for right: 64-bit numbers in order. */
+export function vsockPattern(bytes) {
+  const words = 8192;
+  return Array.from({ length: bytes / 8 / words }, (_, chunk) =>
+    Buffer.from(BigUint64Array.from({ length: words }, (_, i) => BigInt(chunk * words + i)).buffer),
+  );
+}
+
+/** The host's end of vsock measurements: port 5000 echoes, 5001 takes, 5002 gives `chunks`. */
+export function serveVsock(vsock, chunks) {
+  vsock.listen(5000, { allowHalfOpen: true }).on('connection', (stream) => stream.pipe(stream));
+  vsock.listen(5001).on('connection', (stream) => stream.resume());
+  vsock.listen(5002).on('connection', (stream) => {
+    let next = 0;
+    const more = () => {
+      while (next < chunks.length && stream.write(chunks[next++]));
+      if (next < chunks.length) stream.once('drain', more);
+      else stream.end();
+    };
+    more();
+  });
+}
+
+/** Runs a process; answers its output and the milliseconds from its start to the first `marker`, and to its end; kills it after `limitMs`. */
+export function timed(command, args, marker, limitMs) {
   return new Promise((resolve, reject) => {
     const started = performance.now();
     let seen;
     let output = '';
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: limitMs,
+      killSignal: 'SIGKILL',
+    });
     child.stdout.on('data', (bytes) => {
       output += bytes;
       if (seen === undefined && output.includes(marker)) seen = performance.now() - started;
@@ -119,19 +167,27 @@ export async function inTurn(count, ours, theirs) {
 }
 
 /** A line of the report: our figure, and where a peer ran, its figure and the ratio ours / theirs. */
-export function report(name, unit, ours, theirs, target) {
+export function report(name, unit, ours, theirs, target, peerName = 'QEMU TCG') {
   const figure = (value) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
   let line = `${name.padEnd(44)} ${figure(ours).padStart(8)} ${unit}`;
   if (theirs !== undefined && !Number.isNaN(theirs))
-    line += `   QEMU TCG ${figure(theirs)} ${unit}, ratio ${(ours / theirs).toFixed(2)}`;
+    line += `   ${peerName} ${figure(theirs)} ${unit}, ratio ${(ours / theirs).toFixed(2)}`;
   if (target !== undefined) line += `   (target ${target})`;
   console.log(line);
 }
 
-export function compile(source) {
-  const compiler = 'aarch64-linux-gnu-gcc';
+const COMPILERS = {
+  aarch64: 'aarch64-linux-gnu-gcc',
+  x86_64: process.arch === 'x64' ? 'gcc' : 'x86_64-linux-gnu-gcc',
+};
+
+/** A C program as a static executable. */
+export function compile(source, arch = 'aarch64') {
+  const compiler = COMPILERS[arch];
   const binary = join(scratch, 'load');
-  const result = spawnSync(compiler, ['-static', '-O2', '-o', binary, source], { encoding: 'utf8' });
+  rmSync(binary, { force: true });
+  const args = ['-static', '-O2', '-pthread', '-o', binary, source];
+  const result = spawnSync(compiler, args, { encoding: 'utf8' });
   if (result.error || !existsSync(binary)) {
     throw new Error(
       `${compiler} is needed for this benchmark (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross)\n${result.stderr ?? ''}`,

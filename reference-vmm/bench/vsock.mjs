@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { VmBuilder } from '@vmm/reference-vmm';
-import { compile, median, report } from './support.mjs';
+import { compile, median, report, serveVsock, vsockPattern } from './support.mjs';
 
 const BYTES = 64 * 1024 * 1024;
 const ROUND_TRIPS = 2000;
@@ -17,14 +17,6 @@ vsock connect stream 5000 duplex ${BYTES}
 vsock connect stream 5000 latency ${ROUND_TRIPS}`,
 ).join('\n');
 
-/** The program's data: 64-bit numbers in order. */
-function* pattern() {
-  const words = 8192;
-  for (let next = 0; next < BYTES / 8; next += words) {
-    yield Buffer.from(BigUint64Array.from({ length: words }, (_, i) => BigInt(next + i)).buffer);
-  }
-}
-
 async function run(transport) {
   const vm = await new VmBuilder()
     .hypervisor('wasm')
@@ -33,18 +25,7 @@ async function run(transport) {
     .guestFiles([{ type: 'file', path: 'bin/vsock', data: program, mode: 0o755 }])
     .command('sh', '-c', script)
     .build();
-  const chunks = [...pattern()];
-  vm.vsock.listen(5000, { allowHalfOpen: true }).on('connection', (stream) => stream.pipe(stream));
-  vm.vsock.listen(5001).on('connection', (stream) => stream.resume());
-  vm.vsock.listen(5002).on('connection', (stream) => {
-    let next = 0;
-    const more = () => {
-      while (next < chunks.length && stream.write(chunks[next++]));
-      if (next < chunks.length) stream.once('drain', more);
-      else stream.end();
-    };
-    more();
-  });
+  serveVsock(vm.vsock, vsockPattern(BYTES));
   vm.start();
   vm.streams.stdin.end();
   let output = '';
