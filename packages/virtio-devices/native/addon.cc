@@ -9,11 +9,12 @@
 #include "block.cc"
 #include "tap.cc"
 #include "fs.cc"
+#include "pty.cc"
 
 namespace {
 
 /** NATIVE_CONTRACT of native.ts. */
-constexpr int CONTRACT = 1;
+constexpr int CONTRACT = 2;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   vmm::Environment::create(env);
@@ -22,6 +23,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   vmm::initBlock(env, exports);
   vmm::initTap(env, exports);
   vmm::initFs(env, exports);
+  vmm::initPty(env, exports);
   return exports;
 }
 

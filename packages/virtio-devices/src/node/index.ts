@@ -1,3 +1,4 @@
+export { ConsolePty, type ConsolePtyOptions } from './console-pty.ts';
 export { ConsolePortStream } from './console-stream.ts';
 export { FileBlockBackend } from './file-backend.ts';
 export type { FileBlockBackendOptions } from './file-backend.ts';

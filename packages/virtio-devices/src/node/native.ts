@@ -1,5 +1,6 @@
 import type { NativeBlock } from './native-block.ts';
 import type { NativeFs } from './native-fs.ts';
+import type { NativePty } from './native-pty.ts';
 import type { NativeTap } from './native-tap.ts';
 
 /**
@@ -9,7 +10,7 @@ import type { NativeTap } from './native-tap.ts';
  * `TypeError` or `RangeError`; a closed handle an `Error` with code 'EBADF'. Handles close by `close()`, any number of
  * times, and at the end of their environment.
  */
-export interface NativeHost extends NativeBlock, NativeTap, NativeFs {
+export interface NativeHost extends NativeBlock, NativeTap, NativeFs, NativePty {
   /** Changes with this contract; see {@link NATIVE_CONTRACT}. */
   readonly contract: number;
   /**
@@ -22,7 +23,7 @@ export interface NativeHost extends NativeBlock, NativeTap, NativeFs {
 }
 
 /** Version of {@link NativeHost} that this package was written for. */
-export const NATIVE_CONTRACT = 1;
+export const NATIVE_CONTRACT = 2;
 
 /** One region of guest memory, as GuestMemory.regions has them. */
 export interface NativeRegion {
