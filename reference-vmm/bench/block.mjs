@@ -3,8 +3,17 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { prepareGuest } from '@vmm/reference-vmm';
-import { compile, guestWith, median, ourRun, peer, peerRun, scratch, timed } from './support.mjs';
+import {
+  compile,
+  guestDrivers,
+  guestWith,
+  median,
+  ourRun,
+  peer,
+  peerRun,
+  scratch,
+  timed,
+} from './support.mjs';
 
 const DISK_BYTES = 64 * 1024 * 1024;
 const ROUNDS = 3;
@@ -16,17 +25,14 @@ const COLUMNS = [
 ];
 
 const load = compile(fileURLToPath(new URL('block-load.c', import.meta.url)));
-const prepared = await prepareGuest((message) => console.error(message));
-const drivers = prepared.modules(['virtio_mmio', 'virtio_pci', 'virtio_blk']);
+const drivers = await guestDrivers(['virtio_mmio', 'virtio_pci', 'virtio_blk']);
 const script = `/bin/busybox mount -t devtmpfs devtmpfs /dev
-cd /lib/modules && for m in ${drivers.map(({ name }) => name).join(' ')}; do /bin/busybox insmod $m.ko; done
+${drivers.load}
 /load
 /bin/busybox poweroff -f`;
 const guest = await guestWith(script, [
   { type: 'file', path: 'load', data: load, mode: 0o755 },
-  ...drivers
-    .filter(({ data }) => data !== undefined)
-    .map(({ name, data }) => ({ type: 'file', path: `lib/modules/${name}.ko`, data, mode: 0o644 })),
+  ...drivers.files,
 ]);
 const disk = join(scratch, 'disk.img');
 writeFileSync(disk, Buffer.alloc(DISK_BYTES, 0x5a));

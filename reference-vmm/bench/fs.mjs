@@ -4,8 +4,19 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildCpio, prepareGuest } from '@vmm/reference-vmm';
-import { compile, guestWith, inTurn, median, ourRun, peerRun, report, scratch, timed } from './support.mjs';
+import { buildCpio } from '@vmm/reference-vmm';
+import {
+  compile,
+  guestDrivers,
+  guestWith,
+  inTurn,
+  median,
+  ourRun,
+  peerRun,
+  report,
+  scratch,
+  timed,
+} from './support.mjs';
 
 const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'].find((path) => existsSync(path));
 const ROUNDS = 3;
@@ -23,11 +34,11 @@ const tree = buildCpio(
     },
   ]),
 );
-const drivers = (await prepareGuest((message) => console.error(message))).modules(['virtio_pci', 'virtiofs']);
+const drivers = await guestDrivers(['virtio_pci', 'virtiofs']);
 const load = compile(fileURLToPath(new URL('fs-load.c', import.meta.url)));
 const script = `/bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox mount -t proc proc /proc
-cd /lib/modules && for m in ${drivers.map(({ name }) => name).join(' ')}; do /bin/busybox insmod $m.ko; done
+${drivers.load}
 /bin/busybox mkdir -p /mnt/share && /bin/busybox mount -t virtiofs bench /mnt/share
 /load /mnt/share
 cd /mnt/share && /bin/busybox mkdir tree && cd tree
@@ -40,9 +51,7 @@ echo DONE
 /bin/busybox poweroff -f`;
 const guest = await guestWith(script, [
   { type: 'file', path: 'load', data: load, mode: 0o755 },
-  ...drivers
-    .filter(({ data }) => data !== undefined)
-    .map(({ name, data }) => ({ type: 'file', path: `lib/modules/${name}.ko`, data, mode: 0o644 })),
+  ...drivers.files,
   { type: 'file', path: 'tree.cpio', data: tree, mode: 0o644 },
 ]);
 

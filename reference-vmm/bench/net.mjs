@@ -5,7 +5,17 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { prepareGuest } from '@vmm/reference-vmm';
-import { compile, guestWith, inTurn, median, ourRun, peerRun, report, timed } from './support.mjs';
+import {
+  compile,
+  guestDrivers,
+  guestWith,
+  inTurn,
+  median,
+  ourRun,
+  peerRun,
+  report,
+  timed,
+} from './support.mjs';
 
 const ROUNDS = Number(process.env.ROUNDS ?? 3);
 const SECONDS = Number(process.env.SECONDS ?? 2);
@@ -37,23 +47,18 @@ async function main() {
   const servers = await serve();
 
   const load = compile(fileURLToPath(new URL('net-load.c', import.meta.url)));
-  const drivers = (await prepareGuest(() => undefined)).modules(['virtio_pci', 'virtio_net']);
+  const drivers = await guestDrivers(['virtio_pci', 'virtio_net']);
   const guest = (address, gateway, server) =>
     guestWith(
       `/bin/busybox mount -t proc proc /proc
-cd /lib/modules && for m in ${drivers.map(({ name }) => name).join(' ')}; do /bin/busybox insmod $m.ko; done
+${drivers.load}
 /bin/busybox ip link set eth0 up
 /bin/busybox ip addr add ${address}/24 dev eth0
 ${gateway === undefined ? '' : `/bin/busybox ip route add default via ${gateway}`}
 /bin/busybox ping -c 1 -q ${server} >/dev/null
 /load ${server} ${SECONDS}
 /bin/busybox poweroff -f`,
-      [
-        { type: 'file', path: 'load', data: load, mode: 0o755 },
-        ...drivers
-          .filter(({ data }) => data !== undefined)
-          .map(({ name, data }) => ({ type: 'file', path: `lib/modules/${name}.ko`, data, mode: 0o644 })),
-      ],
+      [{ type: 'file', path: 'load', data: load, mode: 0o755 }, ...drivers.files],
     );
   const card = ['-device', 'virtio-net-pci,netdev=n,disable-legacy=on'];
 

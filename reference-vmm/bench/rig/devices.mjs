@@ -18,6 +18,7 @@ const MAC = '52:54:00:12:34:56';
 const CID = 42;
 const DISK = '/bench/disk.img';
 const DISK_BYTES = 32 << 20;
+const BUSYBOX = '/usr/bin/busybox';
 const QEMU = 'qemu-system-x86_64';
 const QEMU_LIBRARIES = '/opt/qemu/lib/x86_64-linux-gnu';
 const VIRTIOFSD = '/opt/qemu/lib/qemu/virtiofsd';
@@ -26,13 +27,13 @@ function load(module) {
   const folder = '/rig/modules.d';
   const needs = readFileSync(`${folder}/${module}.needs`, 'utf8').split('\n').filter(Boolean);
   for (const name of [...needs, module]) {
-    if (!existsSync(`/sys/module/${name}`)) execFileSync('insmod', [`${folder}/${name}.ko`]);
+    if (!existsSync(`/sys/module/${name}`)) execFileSync(BUSYBOX, ['insmod', `${folder}/${name}.ko`]);
   }
 }
 
 load('tun');
 load('vhost_vsock');
-execFileSync('tunctl', ['-t', TAP]);
+execFileSync(BUSYBOX, ['tunctl', '-t', TAP]);
 execFileSync('ip', ['addr', 'add', '10.9.0.1/24', 'dev', TAP]);
 execFileSync('ip', ['link', 'set', TAP, 'up']);
 writeFileSync(DISK, Buffer.alloc(DISK_BYTES, 0x5a));
