@@ -165,13 +165,11 @@ describe('a pseudo-terminal', () => {
   it('is raw again for the next program, whatever the last one set', async () => {
     const pty = open();
     const typed = collect(pty);
-    await stty(pty.path, 'sane');
     const program = new Program(pty.path);
-    await once(pty, 'attach');
     await stty(pty.path, 'sane');
+    expect(await stty(pty.path, '-a')).toContain(' icanon');
     program.close();
-    await once(pty, 'detach');
-    await sleep(250);
+    while (!(await stty(pty.path, '-a')).includes('-icanon')) await turn();
     new Program(pty.path).write('x\n');
     pty.write('not echoed');
     expect(await typed.until(2)).toBe('x\n');
@@ -291,8 +289,9 @@ describe('a pseudo-terminal for a console port', () => {
     const text = await program.read(480_000);
     expect(text).toBe(Array.from('abcdefgh', (letter) => letter.repeat(60_000)).join(''));
 
+    const resized = once(pty, 'resize');
     await stty(pty.path, 'rows', '50', 'cols', '132');
-    await once(pty, 'resize');
+    await resized;
     expect(device.size).toEqual({ columns: 132, rows: 50 });
     stream.destroy();
   });
