@@ -34,6 +34,7 @@ export interface RunOptions {
   readonly share: readonly string[];
   readonly vsock?: string;
   readonly balloon?: string;
+  readonly console: string;
   readonly guestFiles?: string;
   readonly transport: TransportKind;
   readonly ring: RingKind;
@@ -106,6 +107,11 @@ export function declareOptions(command: Command): Command {
     .option(
       '--balloon <size|on>',
       'memory that the guest gives back at the beginning; options: no-deflate-on-oom, no-reporting',
+    )
+    .option(
+      '--console <where>',
+      'stdio, pty (a terminal of the host), pty=LINK, or file=PATH; with a command, a copy of what the kernel says',
+      'stdio',
     )
     .addOption(
       new Option('--transport <name>', 'how virtio devices are connected')

@@ -5,6 +5,7 @@ import type { VmBuilder } from '../../builder.ts';
 import { parseDuration } from '../../config.ts';
 import { VmmError, isErrno } from '../../errors.ts';
 import type { StopReason, Vmm } from '../../vmm.ts';
+import { type ConsoleTarget, connectConsole, parseConsole } from '../console.ts';
 import { EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_USAGE, EXIT_VMM } from '../exit-codes.ts';
 import { describeError, say } from '../messages.ts';
 import { EscapeFilter, RawTerminal } from '../terminal.ts';
@@ -27,8 +28,10 @@ export function registerRun(program: Command): void {
 async function run(command: readonly string[], options: RunOptions): Promise<number> {
   let builder: VmBuilder;
   let timeout: number | undefined;
+  let target: ConsoleTarget | undefined;
   try {
     builder = builderFor(command, options);
+    target = parseConsole(options.console);
     timeout = options.timeout === undefined ? undefined : parseDuration(options.timeout);
   } catch (error) {
     say(describeError(error));
@@ -38,7 +41,10 @@ async function run(command: readonly string[], options: RunOptions): Promise<num
   if (timeout !== undefined) ending.after(timeout, options.timeout ?? '');
   try {
     await using vm = await ending.race(builder.build());
-    return await drive(vm, options.debug === true, ending);
+    using connection = target === undefined ? undefined : await connectConsole(vm, target);
+    const code = await drive(vm, options.debug === true, connection !== undefined, ending);
+    if (connection !== undefined) await ending.race(connection.done());
+    return code;
   } catch (error) {
     if (error === ending.cause) return ending.code;
     say(describeError(error));
@@ -118,7 +124,7 @@ class KernelLog {
   }
 }
 
-async function drive(vm: Vmm, debug: boolean, ending: Ending): Promise<number> {
+async function drive(vm: Vmm, debug: boolean, connected: boolean, ending: Ending): Promise<number> {
   if (vm.streams !== undefined) {
     const { stdin, stdout, stderr } = vm.streams;
     const kernelLog = new KernelLog(debug);
@@ -140,7 +146,9 @@ async function drive(vm: Vmm, debug: boolean, ending: Ending): Promise<number> {
     if (reason.kind === 'panic' || reason.kind === 'failed') kernelLog.print();
     return conclude(vm, reason);
   }
-  return conclude(vm, await interact(vm, ending));
+  if (!connected) return conclude(vm, await interact(vm, ending));
+  vm.start();
+  return conclude(vm, await ending.race(vm.stopped));
 }
 
 async function interact(vm: Vmm, ending: Ending): Promise<StopReason> {
