@@ -164,8 +164,25 @@ export class DescriptorChain {
 
   /** For queues: marks the writable part dirty. */
   markWritten(): void {
-    for (let i = this.#readableCount; i < this.#length; i++)
-      this.memory.markDirty(this.address(i), this.size(i));
+    const { memory } = this;
+    const pieces = this.#pieces;
+    const end = 2 * this.#length;
+    let start = 0;
+    let stop = 0;
+    for (let at = 2 * this.#readableCount; at < end; at += 2) {
+      const address = pieces[at]!;
+      const size = pieces[at + 1]!;
+      // The same bytes again and again cost a driver nothing.
+      if (address >= start && address + size <= stop) continue;
+      if (address === stop) {
+        stop += size;
+        continue;
+      }
+      memory.markDirty(start, stop - start);
+      start = address;
+      stop = address + size;
+    }
+    memory.markDirty(start, stop - start);
   }
 
   /** {@link append} for everything but a buffer in the region of the one before. */

@@ -75,6 +75,22 @@ describe('the dirty bitmap', () => {
     expect(dirtyPages(memory.takeDirty())).toEqual([]);
   });
 
+  it('has exactly the pages of a range that begins and ends anywhere in a word', () => {
+    const pages = 130;
+    const memory = new GuestMemory([{ guestAddress: 0, bytes: new Uint8Array(pages * DIRTY_PAGE_SIZE) }]);
+    memory.enableDirtyTracking();
+    for (const from of [0, 1, 30, 31, 32, 33, 63, 64, 100]) {
+      for (const last of [from, from + 1, 31, 32, 63, 64, 95, 96, 97, 127, 128, 129]) {
+        if (last < from) continue;
+        memory.markDirty(from * DIRTY_PAGE_SIZE, (last - from + 1) * DIRTY_PAGE_SIZE);
+        const marked = dirtyPages(memory.takeDirty());
+        expect(marked).toEqual(
+          Array.from({ length: last - from + 1 }, (_, i) => (from + i) * DIRTY_PAGE_SIZE),
+        );
+      }
+    }
+  });
+
   it('has every page that a range touches, and clears when taken', () => {
     const memory = setUp();
     const bitmap = memory.enableDirtyTracking();

@@ -53,8 +53,7 @@ export class DirtyBitmap {
       if (region.end <= address) continue;
       const from = Math.floor(Math.max(address, region.start) / DIRTY_PAGE_SIZE) - region.firstPage;
       const last = Math.floor((Math.min(end, region.end) - 1) / DIRTY_PAGE_SIZE) - region.firstPage;
-      const { bits } = region;
-      for (let page = from; page <= last; page++) bits[page >>> 5]! |= 1 << (page & 31);
+      markBits(region.bits, from, last);
     }
   }
 
@@ -76,4 +75,19 @@ export class DirtyBitmap {
       return { guestAddress, pageCount, bits };
     });
   }
+}
+
+/** Sets bits `from` … `last`. A range may be as long as guest memory: whole words at a time. */
+function markBits(bits: Uint32Array, from: number, last: number): void {
+  const first = from >>> 5;
+  const end = last >>> 5;
+  const head = -1 << (from & 31);
+  const tail = -1 >>> (31 - (last & 31));
+  if (first === end) {
+    bits[first]! |= head & tail;
+    return;
+  }
+  bits[first]! |= head;
+  if (end - first > 1) bits.fill(0xffff_ffff, first + 1, end);
+  bits[end]! |= tail;
 }

@@ -1,7 +1,7 @@
 import type { DescriptorChain } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { drainQueue } from '../drain.ts';
+import { drainQueue, MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
 import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import type { SetTimer } from '../rate-limiter.ts';
@@ -118,7 +118,9 @@ export class VirtioBalloon implements VirtioDevice {
       ...(hinting || reporting ? [VIRTIO_BALLOON_F_PAGE_POISON] : []),
     ];
     this.features = FeatureSet.of(...bits);
-    this.queueSizes = new Array<number>(BALLOON_QUEUES).fill(options.queueSize ?? 128);
+    this.queueSizes = new Array<number>(BALLOON_QUEUES).fill(
+      checkOption('queueSize', options.queueSize ?? 128, 1, MAX_QUEUE_SIZE),
+    );
     this.#onError = options.onError;
     this.#batch = new ReleaseBatch(options.release);
     this.#statisticsQueue = new StatisticsQueue(
@@ -321,10 +323,11 @@ export class VirtioBalloon implements VirtioDevice {
     const queue = context.queues[index];
     if (queue === undefined) return;
     let budget = PAGES_PER_TURN;
+    let pieces = PIECES_PER_TURN;
     let chains = queue.size;
     do {
       queue.disableNotifications();
-      while (budget > 0 && chains > 0) {
+      while (budget > 0 && chains > 0 && pieces > 0) {
         const chain = this.#inflating ?? queue.pop();
         if (chain === null) break;
         this.#inflating = chain;
@@ -335,11 +338,12 @@ export class VirtioBalloon implements VirtioDevice {
           this.#inflating = undefined;
           this.#done.push(chain);
           chains--;
+          pieces -= chain.length;
         }
         if (this.#batch.full) this.#giveBack(context, index);
       }
       this.#giveBack(context, index);
-      if (budget === 0 || chains === 0) {
+      if (budget === 0 || chains === 0 || pieces <= 0) {
         context.renotify(index);
         break;
       }
@@ -351,10 +355,11 @@ export class VirtioBalloon implements VirtioDevice {
     const queue = context.queues[index];
     if (queue === undefined) return;
     let budget = REPORTED_PER_TURN;
+    let pieces = PIECES_PER_TURN;
     let chains = queue.size;
     do {
       queue.disableNotifications();
-      while (budget > 0 && chains > 0) {
+      while (budget > 0 && chains > 0 && pieces > 0) {
         if (this.#reporting === undefined) {
           const chain = queue.pop();
           if (chain === null) break;
@@ -366,9 +371,10 @@ export class VirtioBalloon implements VirtioDevice {
         this.#reporting = undefined;
         this.#done.push(chain);
         chains--;
+        pieces -= chain.length;
       }
       this.#giveBack(context, index);
-      if (budget <= 0 || chains === 0) {
+      if (budget <= 0 || chains === 0 || pieces <= 0) {
         context.renotify(index);
         break;
       }

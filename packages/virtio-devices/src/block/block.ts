@@ -1,5 +1,6 @@
 import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
+import { MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
 import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import type { RateLimiter, RateLimiterState } from '../rate-limiter.ts';
@@ -51,7 +52,7 @@ export interface VirtioBlockOptions {
   readonly topology?: BlockTopology;
   /** Number of request queues, 1 to 16. Default 1. */
   readonly queues?: number;
-  /** Queue Size, a power of two from 4. Default 256. */
+  /** Queue Size, a power of two from 4 to 1024. Default 256. */
   readonly queueSize?: number;
   /** Refuse writes even when the backend takes them. Default: what the backend says. */
   readonly readOnly?: boolean;
@@ -91,13 +92,15 @@ export class VirtioBlock implements VirtioDevice {
   /** Queues whose next request waits for the limiter or for the backend, the first to wait first. */
   readonly #waiting: number[] = [];
   #context: ActivateContext | undefined;
+  /** Pieces of chains that may be taken in this turn. */
+  #pieces = 0;
   #paused = false;
 
   /** @throws VirtioDeviceError `INVALID_OPTION` */
   constructor(options: VirtioBlockOptions) {
     const { backend } = options;
     const queues = checkOption('queues', options.queues ?? 1, 1, 16);
-    const queueSize = checkOption('queueSize', options.queueSize ?? 256, 4, 32768);
+    const queueSize = checkOption('queueSize', options.queueSize ?? 256, 4, MAX_QUEUE_SIZE);
     this.#config = new BlockConfig(
       backend.sizeBytes,
       backend.description,
@@ -209,10 +212,11 @@ export class VirtioBlock implements VirtioDevice {
     if (context === undefined || queue === undefined || this.#paused) return;
     const batch = this.#executor.batch(queue, queueIndex);
     let budget = queue.size;
+    this.#pieces = PIECES_PER_TURN;
     do {
       queue.disableNotifications();
       let more = this.#accept(context, queueIndex, queue, batch);
-      while (more && --budget > 0 && batch.bytes < BYTES_PER_TURN) {
+      while (more && --budget > 0 && this.#pieces > 0 && batch.bytes < BYTES_PER_TURN) {
         more = this.#accept(context, queueIndex, queue, batch);
       }
       if (more) {
@@ -249,6 +253,7 @@ export class VirtioBlock implements VirtioDevice {
     }
     const chain = queue.pop();
     if (chain === null) return false;
+    this.#pieces -= chain.length;
     const request = this.#request;
     if (!request.parse(chain)) {
       if (chain.writableBytes === 0) {

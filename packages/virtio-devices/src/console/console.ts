@@ -1,7 +1,7 @@
 import type { DescriptorChain } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { drainQueue } from '../drain.ts';
+import { drainQueue, MAX_QUEUE_SIZE } from '../drain.ts';
 import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import { VIRTIO_ID_CONSOLE } from '../virtio.ts';
@@ -39,7 +39,7 @@ export interface VirtioConsoleOptions {
   readonly ports?: readonly ConsolePortOptions[];
   /** Bytes of input that may wait in a port before `write()` answers false. Default 65536. */
   readonly inputLimit?: number;
-  /** Queue Size of every queue, a power of two. Default 128. */
+  /** Queue Size of every queue, a power of two up to 1024. Default 128. */
   readonly queueSize?: number;
   /**
    * Order of the two numbers in a RESIZE message. The standard has columns first; Linux took rows first
@@ -68,7 +68,7 @@ export class VirtioConsole implements VirtioDevice {
   /** @throws VirtioDeviceError `INVALID_OPTION` */
   constructor(options: VirtioConsoleOptions = {}) {
     const { ports = [] } = options;
-    const queueSize = options.queueSize ?? 128;
+    const queueSize = checkOption('queueSize', options.queueSize ?? 128, 1, MAX_QUEUE_SIZE);
     const inputLimit = checkOption('inputLimit', options.inputLimit ?? 65536, 1, 2 ** 30);
     checkOption('the number of ports', ports.length, 0, MAX_PORTS);
     this.#size = checkSize(options.size ?? { columns: 80, rows: 24 });

@@ -1,4 +1,5 @@
 import type { ActivateContext } from '../device.ts';
+import { PIECES_PER_TURN } from '../drain.ts';
 import { receiveQueue, transmitQueue } from './constants.ts';
 import type { Port } from './port.ts';
 
@@ -46,6 +47,7 @@ export function drainOutput(context: ActivateContext, port: Port): void {
   if (queue === undefined || isPaused(port)) return;
   let chains = queue.size;
   let bytes = OUTPUT_PER_TURN;
+  let pieces = PIECES_PER_TURN;
   do {
     queue.disableNotifications();
     for (;;) {
@@ -54,6 +56,7 @@ export function drainOutput(context: ActivateContext, port: Port): void {
         const popped = queue.pop();
         if (popped === null) break;
         chain = popped;
+        pieces -= popped.length;
         port.outputChain = popped;
         // After a pause the chain comes again, and the sink has its beginning.
         chain.reader.skip(Math.min(port.outputDone, chain.reader.remaining));
@@ -71,10 +74,10 @@ export function drainOutput(context: ActivateContext, port: Port): void {
       port.outputChain = undefined;
       port.outputDone = 0;
       queue.addUsed(chain, 0);
-      if (isPaused(port) || --chains === 0) break;
+      if (isPaused(port) || --chains === 0 || pieces <= 0) break;
     }
     if (isPaused(port)) break;
-    if (chains === 0 || bytes <= 0) {
+    if (chains === 0 || bytes <= 0 || pieces <= 0) {
       context.renotify(index);
       break;
     }

@@ -1,6 +1,6 @@
 import type { DescriptorChain } from '@vmm/virtio-queue';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { drainQueue } from '../drain.ts';
+import { drainQueue, MAX_QUEUE_SIZE } from '../drain.ts';
 import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import { VIRTIO_ID_ENTROPY } from '../virtio.ts';
@@ -16,7 +16,7 @@ export interface VirtioEntropyOptions {
    * Default 4096.
    */
   readonly bytesPerRequest?: number;
-  /** Queue Size, a power of two. Default 64. */
+  /** Queue Size, a power of two up to 1024. Default 64. */
   readonly queueSize?: number;
 }
 
@@ -40,7 +40,7 @@ export class VirtioEntropy implements VirtioDevice {
 
   /** @throws VirtioDeviceError `INVALID_OPTION`, also when the host has no `crypto` and no source is given */
   constructor(options: VirtioEntropyOptions = {}) {
-    this.queueSizes = [options.queueSize ?? 64];
+    this.queueSizes = [checkOption('queueSize', options.queueSize ?? 64, 1, MAX_QUEUE_SIZE)];
     this.#source = options.source ?? hostRandomSource();
     this.#scratch = new Uint8Array(checkOption('bytesPerRequest', options.bytesPerRequest ?? 4096, 1, 65536));
   }

@@ -6,7 +6,7 @@ import { FeatureSet } from '../features.ts';
 import { StateReader } from '../state.ts';
 import { VIRTIO_ID_FS } from '../virtio.ts';
 import { FuseCall } from './call.ts';
-import { now } from './clock.ts';
+import { now } from '../clock.ts';
 import { VIRTIO_FS_TAG_BYTES } from './constants.ts';
 import type { FuseHandler } from './handler.ts';
 import { encodeName, putString } from './names.ts';
@@ -15,6 +15,11 @@ import { FuseServer, type FuseSession, type FuseServerStatistics, restoreSession
 /** Bytes of READ and WRITE, and milliseconds, after which the rest of a queue waits for the next turn of the event loop. */
 const BYTES_PER_TURN = 4 * 1024 * 1024;
 const TIME_PER_TURN = 5;
+/**
+ * Requests of drivers that are gone that the handler may still have: with as many, no more are taken. A driver that
+ * resets the device again and again would fill the host's queues otherwise.
+ */
+const MAX_STALE = 64;
 /** Pages of the largest transfer, of 4096 bytes. */
 const MAX_TRANSFER = 1024 * 1024;
 
@@ -62,6 +67,10 @@ export class VirtioFs implements VirtioDevice {
   #context: ActivateContext | undefined;
   /** Calls whose promise has not settled, those that a reset cancelled among them. */
   #inFlight = 0;
+  /** Those of them whose driver is gone. */
+  readonly #stale = new Set<FuseCall>();
+  /** Queues that were notified while there were too many of these. */
+  readonly #waiting = new Set<number>();
   #whenIdle: (() => void)[] = [];
 
   /** @throws VirtioDeviceError `INVALID_OPTION` */
@@ -107,6 +116,10 @@ export class VirtioFs implements VirtioDevice {
     const context = this.#context;
     const queue = context?.queues[queueIndex];
     if (context === undefined || queue === undefined) return;
+    if (this.#stale.size >= MAX_STALE) {
+      this.#waiting.add(queueIndex);
+      return;
+    }
     let budget = queue.size;
     let bytes = 0;
     const end = now() + TIME_PER_TURN;
@@ -130,6 +143,7 @@ export class VirtioFs implements VirtioDevice {
 
   reset(): void {
     this.#context = undefined;
+    this.#waiting.clear();
     this.#cancel();
     this.#server.end();
   }
@@ -187,18 +201,24 @@ export class VirtioFs implements VirtioDevice {
           if (queue.needsInterrupt()) context.interrupt.queue(queueIndex);
         }
         this.#spareCalls.push(call);
-        this.#end();
+        this.#end(call);
       });
     }
   }
 
   #cancel(queueIndex?: number): void {
     for (const call of this.#server.busy) {
-      if (queueIndex === undefined || call.queueIndex === queueIndex) call.cancelled = true;
+      if (queueIndex !== undefined && call.queueIndex !== queueIndex) continue;
+      call.cancelled = true;
+      this.#stale.add(call);
     }
   }
 
-  #end(): void {
+  #end(call: FuseCall): void {
+    if (this.#stale.delete(call)) {
+      for (const queueIndex of this.#waiting) this.#context?.renotify(queueIndex);
+      this.#waiting.clear();
+    }
     if (--this.#inFlight > 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }

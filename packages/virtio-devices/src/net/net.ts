@@ -1,7 +1,7 @@
 import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { drainQueue } from '../drain.ts';
+import { drainQueue, MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
 import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import type { RateLimiter } from '../rate-limiter.ts';
@@ -58,6 +58,8 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
   readonly #transmitLimiter: RateLimiter | undefined;
   readonly #onError: VirtioNetOptions['onError'];
   #context: ActivateContext | undefined;
+  /** Pieces of chains that may be taken in this turn. */
+  #pieces = 0;
   #pairs: QueuePair[] = [];
   #activePairs = 1;
   #guestOffloads: FeatureSet = FeatureSet.EMPTY;
@@ -85,7 +87,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     const { backend, offloads = true, mergeable = true } = options;
     const most = Math.min(16, backend.maximumQueuePairs);
     this.#maximumPairs = checkOption('queuePairs', options.queuePairs ?? 1, 1, most);
-    const queueSize = checkOption('queueSize', options.queueSize ?? 256, 4, 32768);
+    const queueSize = checkOption('queueSize', options.queueSize ?? 256, 4, MAX_QUEUE_SIZE);
     this.backend = backend;
     this.#onError = options.onError;
     this.#linkUp = options.linkUp ?? true;
@@ -318,6 +320,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     if (context === undefined || this.#paused || !this.linkUp || index >= this.#activePairs) return;
     let frames = FRAMES_PER_TURN;
     let bytes = BYTES_PER_TURN;
+    this.#pieces = PIECES_PER_TURN;
     for (;;) {
       const queue = context.queues[2 * index];
       if (queue === undefined) break;
@@ -330,7 +333,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
         frames -= wanted - buffers.wanted;
         bytes -= this.#finishReceive(queue, buffers);
         if (!more) break;
-        if (frames <= 0 || bytes <= 0) {
+        if (frames <= 0 || bytes <= 0 || this.#pieces <= 0) {
           context.renotify(2 * index);
           break;
         }
@@ -338,15 +341,22 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
       }
       // Buffers are missing. All chains of the queue may be out, and still too small for the next frame.
       if (buffers.freeChains >= queue.size || !queue.enableNotifications()) break;
+      if (this.#pieces <= 0) {
+        context.renotify(2 * index);
+        break;
+      }
     }
     const queue = context.queues[2 * index];
     if (queue?.needsInterrupt() === true) context.interrupt.queue(2 * index);
   }
 
-  /** Takes all buffers that the driver made available. */
+  /** Takes all buffers that the driver made available, if they are not of too many pieces for one turn. */
   #lend(context: ActivateContext, queue: Queue, buffers: ReceiveBuffers): void {
     queue.disableNotifications();
-    for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
+    while (this.#pieces > 0) {
+      const chain = queue.pop();
+      if (chain === null) return;
+      this.#pieces -= chain.length;
       if (chain.writableBytes < net.VIRTIO_NET_HDR_SIZE) {
         context.interrupt.needsReset('a receive buffer smaller than a header (§5.1.6.3.1)');
         return;
@@ -383,6 +393,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     let frames = FRAMES_PER_TURN;
     let bytes = BYTES_PER_TURN;
     let waits: boolean;
+    this.#pieces = PIECES_PER_TURN;
     do {
       queue.disableNotifications();
       let popped: number;
@@ -397,7 +408,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
         if (batch.remaining > 0) this.#send(index, queue, batch);
         // The backend says when it goes on, and so does the limiter's timer.
         waits = batch.remaining > 0 || this.#transmitLimiter?.blocked === true;
-        if (!waits && (frames <= 0 || bytes <= 0)) {
+        if (!waits && (frames <= 0 || bytes <= 0 || this.#pieces <= 0)) {
           context.renotify(2 * index + 1);
           waits = true;
         }
@@ -413,9 +424,10 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
    */
   #collect(queue: Queue, batch: TransmitBatch, limit: number): number {
     let count = 0;
-    while (count < limit) {
+    while (count < limit && this.#pieces > 0) {
       const chain = queue.pop();
       if (chain === null) break;
+      this.#pieces -= chain.length;
       const length = chain.readableBytes - net.VIRTIO_NET_HDR_SIZE;
       if (
         length < net.ETH_HLEN ||

@@ -1,5 +1,6 @@
 import type { Queue } from '@vmm/virtio-queue';
 import type { ActivateContext } from '../device.ts';
+import { now } from '../clock.ts';
 import type { VirtioTransportCore } from './core.ts';
 
 /** What an activation needs of the transport it belongs to. */
@@ -23,6 +24,8 @@ export interface Activation {
 
 /** Turns of the event loop that {@link Activation.catchUp} stands for at most. */
 const CATCH_UP_TURNS = 64;
+/** Milliseconds after which it leaves the rest: a driver can make as much work as it likes, and reset again and again. */
+const CATCH_UP_TIME = 10;
 
 export function createActivation(host: ContextHost): Activation {
   const { core, isCurrent } = host;
@@ -55,8 +58,13 @@ export function createActivation(host: ContextHost): Activation {
     },
   };
   const catchUp = (): void => {
+    const end = now() + CATCH_UP_TIME;
     for (let turn = 0; turn < CATCH_UP_TURNS && queued.includes(true); turn++) {
-      for (const { index } of slots) if (queued[index] === true) tasks[index]!();
+      for (const { index } of slots) {
+        if (queued[index] !== true) continue;
+        tasks[index]!();
+        if (now() >= end) return;
+      }
     }
   };
   return { context, catchUp };

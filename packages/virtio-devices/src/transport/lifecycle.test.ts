@@ -68,6 +68,31 @@ describe.each(DRIVER_COMBINATIONS)('over $transport with $ring rings', (how) => 
     });
   });
 
+  it('leaves work to itself at a reset that was made to take long', () => {
+    class Busy extends MockDevice {
+      turns = 0;
+
+      override notify(queueIndex: number): void {
+        this.turns++;
+        const { user, system } = process.cpuUsage();
+        // As long as a budget of work may take.
+        for (let now = process.cpuUsage(); now.user + now.system < user + system + 5000;) {
+          now = process.cpuUsage();
+        }
+        this.context?.renotify(queueIndex);
+      }
+    }
+    const device = new Busy();
+    const driver = createDriver(device, { ...how, transportOptions: { defer: () => undefined } }).start();
+    driver.notify(0);
+    driver.notify(1);
+    device.turns = 0;
+    driver.status = 0;
+    expect(device.turns).toBeGreaterThan(0);
+    // 10 ms and what was begun in them; process time runs no faster than twice on two cores.
+    expect(device.turns).toBeLessThan(10);
+  });
+
   describe('the configuration space', () => {
     it('is read and, once there is a driver, written in any width', () => {
       const { device, driver } = setUp();

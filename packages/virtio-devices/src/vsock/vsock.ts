@@ -2,6 +2,7 @@ import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
 import { checkOption, VirtioDeviceError } from '../errors.ts';
+import { MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
 import { FeatureSet } from '../features.ts';
 import type { SetTimer } from '../rate-limiter.ts';
 import { StateReader } from '../state.ts';
@@ -111,7 +112,9 @@ export class VirtioVsock implements VirtioDevice {
       VIRTIO_VSOCK_F_STREAM,
       ...((options.seqpacket ?? true) ? [VIRTIO_VSOCK_F_SEQPACKET] : []),
     );
-    this.queueSizes = new Array<number>(3).fill(options.queueSize ?? 128);
+    this.queueSizes = new Array<number>(3).fill(
+      checkOption('queueSize', options.queueSize ?? 128, 1, MAX_QUEUE_SIZE),
+    );
     new DataView(this.#config.buffer).setUint32(0, this.guestCid, true);
     new DataView(this.#event.buffer).setUint32(0, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, true);
   }
@@ -318,11 +321,13 @@ export class VirtioVsock implements VirtioDevice {
     if (queue === undefined) return;
     let chains = queue.size;
     let bytes = INPUT_PER_TURN;
+    let pieces = PIECES_PER_TURN;
     do {
       queue.disableNotifications();
-      while (chains > 0 && bytes > 0 && !this.#replies.full) {
+      while (chains > 0 && bytes > 0 && pieces > 0 && !this.#replies.full) {
         const chain = queue.pop();
         if (chain === null) break;
+        pieces -= chain.length;
         bytes -= this.#receive(context, chain);
         chains--;
         queue.addUsed(chain, 0);
@@ -331,7 +336,7 @@ export class VirtioVsock implements VirtioDevice {
         this.#inputBlocked = true;
         break;
       }
-      if (chains === 0 || bytes <= 0) {
+      if (chains === 0 || bytes <= 0 || pieces <= 0) {
         context.renotify(VSOCK_TXQ);
         break;
       }

@@ -60,6 +60,14 @@ const BUFFERS: readonly BrokenChain[] = [
   corrupted('an address and a length that overflow 64 bits', 'BUFFER_OUT_OF_RANGE', 1, {
     address: 2n ** 64n - 8n,
   }),
+  corrupted('an address and a length that pass 2^53', 'BUFFER_OUT_OF_RANGE', 1, {
+    address: 2n ** 53n - 8n,
+  }),
+  corrupted('more than 2^32 bytes', 'CHAIN_TOO_LARGE', 1, { length: 0xffff_ffff }),
+  corrupted('the largest address and length', 'BUFFER_OUT_OF_RANGE', 0, {
+    address: 2n ** 64n - 1n,
+    length: 0xffff_ffff,
+  }),
   {
     name: 'a readable buffer after a writable one',
     code: 'READABLE_AFTER_WRITABLE',
