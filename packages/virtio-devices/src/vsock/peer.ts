@@ -3,7 +3,6 @@ import { VirtioDeviceError } from '../errors.ts';
 import type { SetTimer } from '../rate-limiter.ts';
 import type { VsockConnection, VsockConnectionStatistics, VsockState, VsockType } from './connection.ts';
 import {
-  VIRTIO_VSOCK_HEADER_SIZE,
   VIRTIO_VSOCK_OP_CREDIT_REQUEST,
   VIRTIO_VSOCK_OP_CREDIT_UPDATE,
   VIRTIO_VSOCK_OP_REQUEST,
@@ -11,26 +10,20 @@ import {
   VIRTIO_VSOCK_OP_RST,
   VIRTIO_VSOCK_OP_RW,
   VIRTIO_VSOCK_OP_SHUTDOWN,
-  VIRTIO_VSOCK_SEQ_EOM,
-  VIRTIO_VSOCK_SEQ_EOR,
   VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE,
   VIRTIO_VSOCK_SHUTDOWN_F_SEND,
   VIRTIO_VSOCK_TYPE_SEQPACKET,
   VIRTIO_VSOCK_TYPE_STREAM,
 } from './constants.ts';
-import { ReceiveCredit, SendCredit } from './credit.ts';
 import { Deferred } from '../deferred.ts';
 import type { VsockHeader } from './header.ts';
-import { InputQueue, MessageSizes } from './input-queue.ts';
-import { OutputQueue } from './output-queue.ts';
+import { PeerInput } from './peer-input.ts';
+import { PeerOutput } from './peer-output.ts';
 
 const BOTH = VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE | VIRTIO_VSOCK_SHUTDOWN_F_SEND;
 
 /** Nothing is to be sent; VIRTIO_VSOCK_OP_INVALID. */
 const NONE = 0;
-
-/** Most bytes of data in one packet, as Linux has it. */
-const MAX_PACKET = 64 * 1024;
 
 /** What a connection asks of its device. */
 export interface PeerHost {
@@ -67,24 +60,16 @@ export class Peer implements VsockConnection {
   queued = false;
   /** The device has it in its list of connections with something to tell. */
   telling = false;
-  endOfRecord = false;
 
   readonly #host: PeerHost;
-  readonly #input = new InputQueue();
-  readonly #messages = new MessageSizes();
-  readonly #output = new OutputQueue();
+  readonly #input: PeerInput;
+  readonly #output: PeerOutput;
   readonly #closed = new Deferred<VirtioDeviceError | undefined>();
   #drained: Deferred<void> | undefined;
   #wakeReader: (() => void) | undefined;
   #state: VsockState = 'connecting';
   #error: VirtioDeviceError | undefined;
   #cancelTimer: (() => void) | undefined;
-
-  /** Bytes received for the message that is not complete. */
-  #partial = 0;
-  readonly #receiveCredit: ReceiveCredit;
-  readonly #credit = new SendCredit();
-  #creditAsked = false;
 
   #due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
   /** Flags of SHUTDOWN that this side meant, told the guest, and got. */
@@ -94,8 +79,6 @@ export class Peer implements VsockConnection {
   #tellReadable = false;
   #tellDrained = false;
   #tellClosed = false;
-  #bytesFromGuest = 0;
-  #bytesToGuest = 0;
 
   constructor(
     initiator: 'host' | 'guest',
@@ -109,7 +92,8 @@ export class Peer implements VsockConnection {
     this.localPort = localPort;
     this.peerPort = peerPort;
     this.#host = host;
-    this.#receiveCredit = new ReceiveCredit(host.bufferSize);
+    this.#input = new PeerInput(type, host.bufferSize);
+    this.#output = new PeerOutput(type, host.outputLimit);
   }
 
   get state(): VsockState {
@@ -133,11 +117,15 @@ export class Peer implements VsockConnection {
   }
 
   get statistics(): VsockConnectionStatistics {
-    return { bytesFromGuest: this.#bytesFromGuest, bytesToGuest: this.#bytesToGuest };
+    return { bytesFromGuest: this.#input.received, bytesToGuest: this.#output.sent };
+  }
+
+  get endOfRecord(): boolean {
+    return this.#input.endOfRecord;
   }
 
   get readEnded(): boolean {
-    if (this.#readable) return false;
+    if (this.#input.readable) return false;
     if (this.#state === 'closed' || (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) return true;
     return (this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_SEND) !== 0;
   }
@@ -148,21 +136,9 @@ export class Peer implements VsockConnection {
     return (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_SEND) === 0;
   }
 
-  get #readable(): boolean {
-    return this.type === 'stream' ? this.#input.size > 0 : this.#messages.length > 0;
-  }
-
   read(): Uint8Array | undefined {
-    if (!this.#readable) return undefined;
-    let bytes: Uint8Array;
-    if (this.type === 'stream') {
-      bytes = this.#input.take(Infinity);
-    } else {
-      const { size, endOfRecord } = this.#messages.shift()!;
-      this.endOfRecord = endOfRecord;
-      bytes = this.#input.takeAll(size);
-    }
-    this.#receiveCredit.forward(bytes.length);
+    const bytes = this.#input.read();
+    if (bytes === undefined) return undefined;
     this.#tellCredit();
     this.#finishIfDone();
     return bytes;
@@ -175,13 +151,13 @@ export class Peer implements VsockConnection {
         `vsock connection to port ${this.peerPort} takes no data`,
       );
     }
-    if (this.type === 'seqpacket' && this.#state === 'open' && bytes.length > this.#credit.allocation) {
+    if (this.type === 'seqpacket' && this.#state === 'open' && bytes.length > this.#output.allocation) {
       throw this.#tooLarge(bytes.length);
     }
     if (bytes.length > 0 || this.type === 'seqpacket') {
       this.#output.push(bytes, options.endOfRecord ?? false);
       this.#host.ready(this);
-      this.#output.keepLast();
+      this.#output.keep();
     }
     return this.#hasRoom();
   }
@@ -193,7 +169,7 @@ export class Peer implements VsockConnection {
   }
 
   #hasRoom(): boolean {
-    return this.#state === 'closed' || this.#output.size < this.#host.outputLimit;
+    return this.#state === 'closed' || this.#output.hasRoom;
   }
 
   end(): void {
@@ -209,7 +185,7 @@ export class Peer implements VsockConnection {
       return;
     }
     this.#state = 'closing';
-    this.#dropInput();
+    this.#input.drop();
     this.#shutDown(BOTH);
     this.#armCloseTimer();
   }
@@ -267,7 +243,7 @@ export class Peer implements VsockConnection {
     if (this.#state === 'closed') return;
     // A request that the guest has not seen needs no reset.
     const known = this.#state !== 'connecting' || !this.#due.request;
-    this.#dropInput();
+    this.#input.drop();
     this.#toClosed(error);
     if (known) {
       this.#due.reset = true;
@@ -304,7 +280,7 @@ export class Peer implements VsockConnection {
 
   /** For the device: what any packet of the guest says of its buffer. */
   takeCredit(header: VsockHeader): void {
-    this.#credit.take(header);
+    this.#output.takeCredit(header);
   }
 
   /**
@@ -333,7 +309,7 @@ export class Peer implements VsockConnection {
       default:
         this.breach(`operation ${header.operation}`);
     }
-    if (this.#credit.available > 0) this.#creditAsked = false;
+    this.#output.creditTold();
     this.#host.ready(this);
   }
 
@@ -345,11 +321,10 @@ export class Peer implements VsockConnection {
     if (due.request) return VIRTIO_VSOCK_OP_REQUEST;
     if (due.response) return VIRTIO_VSOCK_OP_RESPONSE;
     if (this.#state === 'connecting') return NONE;
-    if (!this.#output.empty && (this.#credit.available > 0 || this.#output.headSize === 0))
-      return VIRTIO_VSOCK_OP_RW;
+    if (this.#output.sendable) return VIRTIO_VSOCK_OP_RW;
     if (this.#output.empty && due.shutdown !== 0) return VIRTIO_VSOCK_OP_SHUTDOWN;
     if (due.credit) return VIRTIO_VSOCK_OP_CREDIT_UPDATE;
-    if (!this.#output.empty && !this.#creditAsked) return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
+    if (this.#output.wantsCredit) return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
     return NONE;
   }
 
@@ -378,23 +353,12 @@ export class Peer implements VsockConnection {
         due.shutdown = 0;
         break;
       case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
-        this.#creditAsked = true;
+        this.#output.creditAsked();
         break;
-      case VIRTIO_VSOCK_OP_RW: {
-        const room = Math.min(
-          writer.remaining - VIRTIO_VSOCK_HEADER_SIZE,
-          MAX_PACKET,
-          this.#credit.available,
-        );
-        if (this.type === 'stream') {
-          length = Math.min(room, this.#output.size);
-        } else {
-          const { headSize, headEndsRecord } = this.#output;
-          length = Math.min(room, headSize);
-          if (length === headSize) flags = VIRTIO_VSOCK_SEQ_EOM | (headEndsRecord ? VIRTIO_VSOCK_SEQ_EOR : 0);
-        }
+      case VIRTIO_VSOCK_OP_RW:
+        length = this.#output.packetLength(writer);
+        flags = this.#output.packetFlags(length);
         break;
-      }
     }
     header.setPacket(
       this.type === 'stream' ? VIRTIO_VSOCK_TYPE_STREAM : VIRTIO_VSOCK_TYPE_SEQPACKET,
@@ -402,7 +366,7 @@ export class Peer implements VsockConnection {
       flags,
       length,
     );
-    this.#receiveCredit.tell(header);
+    this.#input.credit.tell(header);
     due.credit = false;
     writer.write(header.bytes);
     if (operation === VIRTIO_VSOCK_OP_RW) this.#sendData(writer, length);
@@ -437,10 +401,7 @@ export class Peer implements VsockConnection {
 
   #sendData(writer: ChainWriter, length: number): void {
     const full = !this.#hasRoom();
-    if (length > 0) this.#output.moveTo(writer, length);
-    else this.#output.shift();
-    this.#credit.spend(length);
-    this.#bytesToGuest += length;
+    this.#output.send(writer, length);
     if (this.#state === 'closing') this.#armCloseTimer();
     if (full && this.#hasRoom()) this.#outputChanged();
   }
@@ -453,41 +414,21 @@ export class Peer implements VsockConnection {
     this.#state = 'open';
     this.setTimeout(0, undefined);
     this.#host.tell(this);
-    const { largest } = this.#output;
-    if (this.type === 'seqpacket' && largest > this.#credit.allocation) this.fail(this.#tooLarge(largest));
+    const { largestMessage, allocation } = this.#output;
+    if (this.type === 'seqpacket' && largestMessage > allocation) this.fail(this.#tooLarge(largestMessage));
   }
 
   #onData(header: VsockHeader, reader: ChainReader): void {
-    const { length } = header;
     if (this.#state === 'connecting' || (this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_SEND) !== 0) {
       this.breach('data where there can be none');
       return;
     }
-    const { available } = this.#receiveCredit;
-    if (length > available) {
-      this.breach(`${length} bytes with credit for ${available} (§5.10.6.3)`);
-      return;
-    }
-    this.#receiveCredit.receive(length);
-    this.#bytesFromGuest += length;
-    if ((this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
-      // On its way when the guest was told that nobody reads any more.
-      this.#receiveCredit.forwardAll();
-      this.#tellCredit();
-      return;
-    }
-    this.#input.append(reader, length);
-    if (this.type === 'seqpacket') {
-      this.#partial += length;
-      if ((header.flags & VIRTIO_VSOCK_SEQ_EOM) === 0) return;
-      if (this.#messages.length >= this.#host.bufferSize) {
-        this.breach('more empty messages than can be kept');
-        return;
-      }
-      this.#messages.push(this.#partial, (header.flags & VIRTIO_VSOCK_SEQ_EOR) !== 0);
-      this.#partial = 0;
-    }
-    this.#inputChanged();
+    // Data may be on its way when the guest is told that nobody reads any more.
+    const discard = (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0;
+    const received = this.#input.receive(header, reader, discard);
+    if (typeof received === 'string') this.breach(received);
+    else if (received) this.#inputChanged();
+    else if (discard) this.#tellCredit();
   }
 
   #onShutdown(flags: number): void {
@@ -498,7 +439,7 @@ export class Peer implements VsockConnection {
     this.#peerEnded |= flags;
     if ((flags & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
       const lost = this.#output.size > 0 && this.#state === 'open';
-      this.#output.clear();
+      this.#output.drop();
       this.#outputChanged();
       if (this.#peerEnded === BOTH) {
         // §5.10.6.5: the reset confirms a clean end; what was received can still be read.
@@ -523,7 +464,7 @@ export class Peer implements VsockConnection {
   }
 
   #tellCredit(): void {
-    if (!this.#receiveCredit.shouldTell) return;
+    if (!this.#input.credit.shouldTell) return;
     this.#due.credit = true;
     this.#host.ready(this);
   }
@@ -553,7 +494,7 @@ export class Peer implements VsockConnection {
   #tooLarge(size: number): VirtioDeviceError {
     return new VirtioDeviceError(
       'MESSAGE_TOO_LARGE',
-      `a message of ${size} bytes, and the guest's buffer has ${this.#credit.allocation}`,
+      `a message of ${size} bytes, and the guest's buffer has ${this.#output.allocation}`,
     );
   }
 
@@ -569,17 +510,10 @@ export class Peer implements VsockConnection {
     this.#error = error;
     this.#due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
     this.setTimeout(0, undefined);
-    this.#output.clear();
+    this.#output.drop();
     this.#tellDrained = true;
     this.#tellClosed = true;
     this.#host.tell(this);
-  }
-
-  #dropInput(): void {
-    this.#input.clear();
-    this.#messages.clear();
-    this.#partial = 0;
-    this.#receiveCredit.forwardAll();
   }
 
   #inputChanged(): void {
