@@ -1,7 +1,7 @@
-import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
+import type { DescriptorChain } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { drainQueue, MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
+import { drainQueue, MAX_QUEUE_SIZE } from '../drain.ts';
 import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import type { RateLimiter } from '../rate-limiter.ts';
@@ -15,18 +15,10 @@ import { isGuestOffloads, offeredOffloads, usableOffloads } from './offloads.ts'
 import { readNetState, type VirtioNetState } from './state.ts';
 import type { VirtioNetOptions, VirtioNetStatistics } from './options.ts';
 import { ReceiveBuffers } from './receive-buffers.ts';
+import { Receiver } from './receiver.ts';
 import { TransmitBatch } from './transmit-batch.ts';
+import { Transmitter } from './transmitter.ts';
 
-/** Frames of one queue in one turn of the event loop. */
-const FRAMES_PER_TURN = 256;
-/** Bytes of one queue after which the rest waits for the next turn. */
-const BYTES_PER_TURN = 4 * 1024 * 1024;
-/** Frames in one call of a backend. */
-const FRAMES_PER_CALL = 64;
-/** The same where a rate limiter counts what has come. */
-const LIMITED_FRAMES_PER_CALL = 4;
-/** Pieces of one frame: IOV_MAX of Linux. */
-const MAX_PIECES = 1024;
 const CONTROL_QUEUE_SIZE = 64;
 /** Full, §5.1.4. */
 const DUPLEX_FULL = 1;
@@ -56,10 +48,10 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
   readonly #filter: ReceiveFilter;
   readonly #receiveLimiter: RateLimiter | undefined;
   readonly #transmitLimiter: RateLimiter | undefined;
+  readonly #receiver: Receiver;
+  readonly #transmitter: Transmitter;
   readonly #onError: VirtioNetOptions['onError'];
   #context: ActivateContext | undefined;
-  /** Pieces of chains that may be taken in this turn. */
-  #pieces = 0;
   #pairs: QueuePair[] = [];
   #activePairs = 1;
   #guestOffloads: FeatureSet = FeatureSet.EMPTY;
@@ -93,6 +85,8 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     this.#linkUp = options.linkUp ?? true;
     this.#receiveLimiter = options.receiveLimiter;
     this.#transmitLimiter = options.transmitLimiter;
+    this.#receiver = new Receiver(backend, options.receiveLimiter, this.#counters);
+    this.#transmitter = new Transmitter(backend, options.transmitLimiter, this.#counters, this);
     const mac = options.mac === undefined ? randomMac() : parseMac(options.mac);
     this.#filter = new ReceiveFilter(mac);
     this.queueSizes = [
@@ -316,151 +310,12 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
 
   #receive({ index, buffers }: QueuePair): void {
     const context = this.#context;
-    const limiter = this.#receiveLimiter;
     if (context === undefined || this.#paused || !this.linkUp || index >= this.#activePairs) return;
-    let frames = FRAMES_PER_TURN;
-    let bytes = BYTES_PER_TURN;
-    this.#pieces = PIECES_PER_TURN;
-    for (;;) {
-      const queue = context.queues[2 * index];
-      if (queue === undefined) break;
-      if (limiter?.admit() === false) break;
-      this.#lend(context, queue, buffers);
-      if (buffers.freeChains > 0) {
-        buffers.wanted = Math.min(frames, limiter === undefined ? FRAMES_PER_CALL : LIMITED_FRAMES_PER_CALL);
-        const { wanted } = buffers;
-        const more = this.backend.receive(index, buffers);
-        frames -= wanted - buffers.wanted;
-        bytes -= this.#finishReceive(queue, buffers);
-        if (!more) break;
-        if (frames <= 0 || bytes <= 0 || this.#pieces <= 0) {
-          context.renotify(2 * index);
-          break;
-        }
-        if (buffers.wanted === 0) continue;
-      }
-      // Buffers are missing. All chains of the queue may be out, and still too small for the next frame.
-      if (buffers.freeChains >= queue.size || !queue.enableNotifications()) break;
-      if (this.#pieces <= 0) {
-        context.renotify(2 * index);
-        break;
-      }
-    }
-    const queue = context.queues[2 * index];
-    if (queue?.needsInterrupt() === true) context.interrupt.queue(2 * index);
-  }
-
-  /** Takes all buffers that the driver made available, if they are not of too many pieces for one turn. */
-  #lend(context: ActivateContext, queue: Queue, buffers: ReceiveBuffers): void {
-    queue.disableNotifications();
-    while (this.#pieces > 0) {
-      const chain = queue.pop();
-      if (chain === null) return;
-      this.#pieces -= chain.length;
-      if (chain.writableBytes < net.VIRTIO_NET_HDR_SIZE) {
-        context.interrupt.needsReset('a receive buffer smaller than a header (§5.1.6.3.1)');
-        return;
-      }
-      buffers.add(chain);
-    }
-  }
-
-  /** Gives the driver the frames that a backend delivered. @returns their bytes */
-  #finishReceive(queue: Queue, buffers: ReceiveBuffers): number {
-    let bytes = 0;
-    let frames = 0;
-    queue.deferUsed();
-    const end = buffers.free;
-    for (let i = buffers.begin; i < end; i++) {
-      queue.addUsed(buffers.chain(i), buffers.written(i));
-      const length = buffers.frameLength(i);
-      if (length === 0) continue;
-      frames++;
-      bytes += length;
-    }
-    queue.publishUsed();
-    buffers.passTo(end);
-    this.#counters.receivedFrames += frames;
-    this.#counters.receivedBytes += bytes;
-    if (frames > 0) this.#receiveLimiter?.charge(bytes, frames);
-    return bytes;
+    this.#receiver.run(context, index, buffers);
   }
 
   #transmit({ index, batch }: QueuePair): void {
-    const context = this.#context;
-    const queue = context?.queues[2 * index + 1];
-    if (context === undefined || queue === undefined || this.#paused) return;
-    let frames = FRAMES_PER_TURN;
-    let bytes = BYTES_PER_TURN;
-    let waits: boolean;
-    this.#pieces = PIECES_PER_TURN;
-    do {
-      queue.disableNotifications();
-      let popped: number;
-      do {
-        popped = 0;
-        if (batch.remaining === 0) {
-          batch.clear();
-          popped = this.#collect(queue, batch, Math.min(frames, FRAMES_PER_CALL));
-          frames -= popped;
-          bytes -= batch.bytes;
-        }
-        if (batch.remaining > 0) this.#send(index, queue, batch);
-        // The backend says when it goes on, and so does the limiter's timer.
-        waits = batch.remaining > 0 || this.#transmitLimiter?.blocked === true;
-        if (!waits && (frames <= 0 || bytes <= 0 || this.#pieces <= 0)) {
-          context.renotify(2 * index + 1);
-          waits = true;
-        }
-      } while (!waits && popped > 0);
-    } while (!waits && queue.enableNotifications());
-    if (queue.needsInterrupt()) context.interrupt.queue(2 * index + 1);
-  }
-
-  /**
-   * Takes up to `limit` chains from the queue; those that hold no frame go back at once.
-   *
-   * @returns how many there were
-   */
-  #collect(queue: Queue, batch: TransmitBatch, limit: number): number {
-    let count = 0;
-    while (count < limit && this.#pieces > 0) {
-      const chain = queue.pop();
-      if (chain === null) break;
-      this.#pieces -= chain.length;
-      const length = chain.readableBytes - net.VIRTIO_NET_HDR_SIZE;
-      if (
-        length < net.ETH_HLEN ||
-        length > net.NET_MAX_FRAME ||
-        chain.readableCount > MAX_PIECES ||
-        !this.linkUp
-      ) {
-        this.#counters.transmitDropped++;
-        queue.addUsed(chain, 0);
-      } else if (this.#transmitLimiter?.consume(length) === false) {
-        queue.undoPop(chain);
-        break;
-      } else {
-        batch.add(chain);
-      }
-      count++;
-    }
-    return count;
-  }
-
-  /** Has the backend take what it will, and gives that back to the driver. */
-  #send(index: number, queue: Queue, batch: TransmitBatch): void {
-    const { begin, dropped } = batch;
-    this.backend.transmit(index, batch);
-    const end = batch.begin;
-    queue.deferUsed();
-    for (let i = begin; i < end; i++) {
-      const chain = batch.chain(i);
-      this.#counters.transmittedBytes += chain.readableBytes - net.VIRTIO_NET_HDR_SIZE;
-      queue.addUsed(chain, 0);
-    }
-    queue.publishUsed();
-    this.#counters.transmittedFrames += end - begin - (batch.dropped - dropped);
+    if (this.#context !== undefined && !this.#paused) this.#transmitter.run(this.#context, index, batch);
   }
 
   readonly #command = (chain: DescriptorChain): number => {
