@@ -4,8 +4,8 @@ import { DirectorySink } from './directory-sink.ts';
 import { FuseError } from './errors.ts';
 import type { FuseHandler, FuseResult } from './handler.ts';
 
-/** Bytes of an answer to READDIR that is made at once, whatever the driver has room for. */
-const MAX_READDIR = 128 * 1024;
+/** Bytes of an answer to READDIR, whatever the driver has room for: with READDIRPLUS each entry is a file to look at. */
+const MAX_READDIR = 32 * 1024;
 
 /** How a request is carried out. */
 export interface Operation {
