@@ -15,8 +15,8 @@ import {
   VIRTIO_VSOCK_TYPE_SEQPACKET,
   VIRTIO_VSOCK_TYPE_STREAM,
 } from './constants.ts';
-import { Deferred } from '../deferred.ts';
 import type { VsockHeader } from './header.ts';
+import { PeerEvents } from './peer-events.ts';
 import { PeerInput } from './peer-input.ts';
 import { PeerOutput } from './peer-output.ts';
 
@@ -64,9 +64,7 @@ export class Peer implements VsockConnection {
   readonly #host: PeerHost;
   readonly #input: PeerInput;
   readonly #output: PeerOutput;
-  readonly #closed = new Deferred<VirtioDeviceError | undefined>();
-  #drained: Deferred<void> | undefined;
-  #wakeReader: (() => void) | undefined;
+  readonly #events: PeerEvents;
   #state: VsockState = 'connecting';
   #error: VirtioDeviceError | undefined;
   #cancelTimer: (() => void) | undefined;
@@ -75,10 +73,6 @@ export class Peer implements VsockConnection {
   /** Flags of SHUTDOWN that this side meant, told the guest, and got. */
   #ending = 0;
   #peerEnded = 0;
-
-  #tellReadable = false;
-  #tellDrained = false;
-  #tellClosed = false;
 
   constructor(
     initiator: 'host' | 'guest',
@@ -93,6 +87,7 @@ export class Peer implements VsockConnection {
     this.peerPort = peerPort;
     this.#host = host;
     this.#input = new PeerInput(type, host.bufferSize);
+    this.#events = new PeerEvents(this, () => host.tell(this));
     this.#output = new PeerOutput(type, host.outputLimit);
   }
 
@@ -105,7 +100,7 @@ export class Peer implements VsockConnection {
   }
 
   get closed(): Promise<VirtioDeviceError | undefined> {
-    return this.#closed.promise;
+    return this.#events.whenClosed;
   }
 
   get inputBytes(): number {
@@ -164,8 +159,7 @@ export class Peer implements VsockConnection {
 
   drained(): Promise<void> {
     if (this.#hasRoom()) return Promise.resolve();
-    this.#drained ??= new Deferred<void>();
-    return this.#drained.promise;
+    return this.#events.whenDrained();
   }
 
   #hasRoom(): boolean {
@@ -203,11 +197,7 @@ export class Peer implements VsockConnection {
       const bytes = this.read();
       if (bytes !== undefined) yield bytes;
       else if (this.readEnded) break;
-      else {
-        await new Promise<void>((resolve) => {
-          this.#wakeReader = resolve;
-        });
-      }
+      else await this.#events.whenReadable();
     }
     if (this.#error !== undefined) throw this.#error;
   }
@@ -381,29 +371,14 @@ export class Peer implements VsockConnection {
       this.onOpen = undefined;
       onOpen();
     }
-    if (this.#tellReadable || this.#tellClosed) {
-      this.#tellReadable = false;
-      this.#wakeReader?.();
-      this.#wakeReader = undefined;
-      this.onReadable?.();
-    }
-    if (this.#tellDrained) {
-      this.#tellDrained = false;
-      this.#drained?.resolve();
-      this.#drained = undefined;
-      if (this.#state !== 'closed') this.onDrained?.();
-    }
-    if (!this.#tellClosed) return;
-    this.#tellClosed = false;
-    this.#closed.resolve(this.#error);
-    this.onClosed?.(this.#error);
+    this.#events.deliver();
   }
 
   #sendData(writer: ChainWriter, length: number): void {
     const full = !this.#hasRoom();
     this.#output.send(writer, length);
     if (this.#state === 'closing') this.#armCloseTimer();
-    if (full && this.#hasRoom()) this.#outputChanged();
+    if (full && this.#hasRoom()) this.#events.outputChanged();
   }
 
   #onResponse(): void {
@@ -427,7 +402,7 @@ export class Peer implements VsockConnection {
     const discard = (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0;
     const received = this.#input.receive(header, reader, discard);
     if (typeof received === 'string') this.breach(received);
-    else if (received) this.#inputChanged();
+    else if (received) this.#events.inputChanged();
     else if (discard) this.#tellCredit();
   }
 
@@ -440,7 +415,7 @@ export class Peer implements VsockConnection {
     if ((flags & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
       const lost = this.#output.size > 0 && this.#state === 'open';
       this.#output.drop();
-      this.#outputChanged();
+      this.#events.outputChanged();
       if (this.#peerEnded === BOTH) {
         // §5.10.6.5: the reset confirms a clean end; what was received can still be read.
         this.#toClosed(lost ? this.#resetByGuest() : undefined);
@@ -450,7 +425,7 @@ export class Peer implements VsockConnection {
       this.#toClosed(undefined);
       this.#due.reset = true;
     }
-    this.#inputChanged();
+    this.#events.inputChanged();
     this.#finishIfDone();
   }
 
@@ -511,18 +486,6 @@ export class Peer implements VsockConnection {
     this.#due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
     this.setTimeout(0, undefined);
     this.#output.drop();
-    this.#tellDrained = true;
-    this.#tellClosed = true;
-    this.#host.tell(this);
-  }
-
-  #inputChanged(): void {
-    this.#tellReadable = true;
-    this.#host.tell(this);
-  }
-
-  #outputChanged(): void {
-    this.#tellDrained = true;
-    this.#host.tell(this);
+    this.#events.closed();
   }
 }
