@@ -123,6 +123,27 @@ describe.each([
     queue.disableNotifications();
     expect(dirty.isDirty(driver.config.deviceArea)).toBe(true);
   });
+
+  it('marks all of a chain dirty whose buffers adjoin, overlap, repeat and go back', () => {
+    const { memory, driver, queue } = makeRig({ shared, size: 16 });
+    const at = BASE + 0x1_0000;
+    const ranges = [
+      [0x0000, 0x1000],
+      [0x1000, 0x1000],
+      [0x1800, 0x0100],
+      [0x6000, 0x0001],
+      [0x6000, 0x0001],
+      [0x4000, 0x1000],
+      [0x4ff0, 0x0020],
+    ] as const;
+    driver.send(ranges.map(([offset, size]) => ({ address: at + offset, size, isWritable: true })));
+    const dirty = memory.enableDirtyTracking();
+    queue.addUsed(popChain(queue), 0);
+    const marked = Array.from({ length: 8 }, (_, page) => page).filter((page) =>
+      dirty.isDirty(at + page * 0x1000),
+    );
+    expect(marked).toEqual([0, 1, 4, 5, 6]);
+  });
 });
 
 describe('a chain', () => {

@@ -20,8 +20,6 @@ import type {
 } from './options.ts';
 import { ConnectionTable } from './connections.ts';
 import {
-  VIRTIO_VSOCK_EVENT_SIZE,
-  VIRTIO_VSOCK_EVENT_TRANSPORT_RESET,
   VIRTIO_VSOCK_F_SEQPACKET,
   VIRTIO_VSOCK_F_STREAM,
   VIRTIO_VSOCK_HEADER_SIZE,
@@ -38,6 +36,8 @@ import {
 } from './constants.ts';
 import { VsockHeader } from './header.ts';
 import { Peer } from './peer.ts';
+import { Callbacks, SendTurns } from './peer-lists.ts';
+import { ResetEvent } from './reset-event.ts';
 import { ResetReplies } from './replies.ts';
 import { hostTimer } from '../host-timer.ts';
 
@@ -71,19 +71,15 @@ export class VirtioVsock implements VirtioDevice {
   readonly #listeners = new Map<number, Listener>();
   readonly #connections = new ConnectionTable();
   readonly #replies = new ResetReplies(MAX_REPLIES);
-  /** Connections that may have something to send, in turn. */
-  readonly #ready: Peer[] = [];
-  /** Connections with callbacks to make. */
-  #telling: Peer[] = [];
+  readonly #turns = new SendTurns();
+  readonly #callbacks = new Callbacks((peer, cause) => this.#handlerFailed(peer, cause));
+  readonly #resetEvent = new ResetEvent();
   readonly #received = new VsockHeader();
   readonly #sent = new VsockHeader();
-  readonly #event = new Uint8Array(VIRTIO_VSOCK_EVENT_SIZE);
   #context: ActivateContext | undefined;
   #paused = false;
-  #resetDue = false;
   /** Inside of a method that flushes and tells at its end. */
   #busy = false;
-  #tellQueued = false;
   /** Packets that may be sent in this turn. */
   #budget = 0;
   #inputBlocked = false;
@@ -116,7 +112,6 @@ export class VirtioVsock implements VirtioDevice {
       checkOption('queueSize', options.queueSize ?? 128, 1, MAX_QUEUE_SIZE),
     );
     new DataView(this.#config.buffer).setUint32(0, this.guestCid, true);
-    new DataView(this.#event.buffer).setUint32(0, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, true);
   }
 
   get statistics(): VirtioVsockStatistics {
@@ -206,18 +201,17 @@ export class VirtioVsock implements VirtioDevice {
     if (context === undefined || this.#paused) return;
     this.#run(() => {
       if (queueIndex === VSOCK_TXQ) this.#drain(context);
-      else if (queueIndex === VSOCK_EVENTQ) this.#sendEvent(context);
+      else if (queueIndex === VSOCK_EVENTQ) this.#resetEvent.send(context);
       else this.#budget = context.queues[VSOCK_RXQ]?.size ?? 0;
     });
   }
 
   reset(): void {
     this.#context = undefined;
-    this.#resetDue = false;
+    this.#resetEvent.due = false;
     this.#replies.clear();
-    this.#ready.length = 0;
+    this.#turns.clear();
     for (const peer of this.#connections.all()) {
-      peer.queued = false;
       // What waits for the first driver may wait on.
       if (peer.state === 'connecting' && peer.requested) this.ready(peer);
       else peer.abandon(new VirtioDeviceError('CONNECTION_RESET', "the guest's vsock driver is gone"));
@@ -235,11 +229,11 @@ export class VirtioVsock implements VirtioDevice {
   resume(): void {
     this.#paused = false;
     const context = this.#context;
-    if (context !== undefined) this.#run(() => this.#sendEvent(context));
+    if (context !== undefined) this.#run(() => this.#resetEvent.send(context));
   }
 
   save(): VirtioVsockState {
-    return { version: 1, resetDue: this.#resetDue };
+    return { version: 1, resetDue: this.#resetEvent.due };
   }
 
   restore(state: unknown): void {
@@ -247,28 +241,18 @@ export class VirtioVsock implements VirtioDevice {
     reader.version(1);
     reader.boolean('resetDue');
     // The connections of the guest that was saved are not here (§5.10.6.7).
-    this.#resetDue = true;
+    this.#resetEvent.due = true;
   }
 
   /** For connections: there may be something to send. */
   ready(peer: Peer): void {
-    if (!peer.queued) {
-      peer.queued = true;
-      this.#ready.push(peer);
-    }
+    this.#turns.add(peer);
     if (!this.#busy) this.#run(() => undefined);
   }
 
   /** For connections: there are callbacks to make. */
   tell(peer: Peer): void {
-    if (!peer.telling) {
-      peer.telling = true;
-      this.#telling.push(peer);
-    }
-    if (this.#tellQueued) return;
-    // Callbacks come in a step of their own: whoever called may be in the midst of something.
-    this.#tellQueued = true;
-    void Promise.resolve().then(() => this.#deliver());
+    this.#callbacks.add(peer);
   }
 
   /** For connections: this one is over. */
@@ -288,20 +272,6 @@ export class VirtioVsock implements VirtioDevice {
       this.#flush();
     } finally {
       this.#busy = false;
-    }
-  }
-
-  #deliver(): void {
-    this.#tellQueued = false;
-    const telling = this.#telling;
-    this.#telling = [];
-    for (const peer of telling) {
-      peer.telling = false;
-      try {
-        peer.deliver();
-      } catch (cause) {
-        this.#handlerFailed(peer, cause);
-      }
     }
   }
 
@@ -428,7 +398,7 @@ export class VirtioVsock implements VirtioDevice {
     const queue = context?.queues[VSOCK_RXQ];
     if (context === undefined || queue === undefined || this.#paused) return;
     for (;;) {
-      const peer = this.#nextPeer();
+      const peer = this.#turns.next();
       if (this.#replies.empty && peer === undefined) {
         // Buffers that come back are of no interest until there is something to put into them.
         queue.disableNotifications();
@@ -457,16 +427,6 @@ export class VirtioVsock implements VirtioDevice {
     }
   }
 
-  /** The connection whose turn it is to send; those with nothing to send leave the list. */
-  #nextPeer(): Peer | undefined {
-    for (let peer = this.#ready[0]; peer !== undefined; peer = this.#ready[0]) {
-      if (peer.nextOperation() !== 0) return peer;
-      peer.queued = false;
-      this.#ready.shift();
-    }
-    return undefined;
-  }
-
   #send(queue: Queue, chain: DescriptorChain, peer: Peer | undefined): void {
     const { writer } = chain;
     const header = this.#sent;
@@ -476,27 +436,10 @@ export class VirtioVsock implements VirtioDevice {
     } else if (peer !== undefined) {
       header.setAddresses(VMADDR_CID_HOST, 0, peer.localPort, this.guestCid, peer.peerPort);
       this.#statistics.bytesToGuest += peer.send(peer.nextOperation(), header, writer);
-      this.#ready.shift();
-      this.#ready.push(peer);
+      this.#turns.pass();
     }
     this.#statistics.packetsToGuest++;
     queue.addUsed(chain, writer.position);
-  }
-
-  #sendEvent(context: ActivateContext): void {
-    const queue = context.queues[VSOCK_EVENTQ];
-    if (!this.#resetDue || queue === undefined) return;
-    let chain = queue.pop();
-    if (chain === null && queue.enableNotifications()) chain = queue.pop();
-    if (chain === null) return;
-    if (chain.writableBytes < VIRTIO_VSOCK_EVENT_SIZE) {
-      context.interrupt.needsReset('an event buffer has no room for an event (§5.10.6.7)');
-      return;
-    }
-    chain.writer.write(this.#event);
-    queue.addUsed(chain, VIRTIO_VSOCK_EVENT_SIZE);
-    this.#resetDue = false;
-    if (queue.needsInterrupt()) context.interrupt.queue(VSOCK_EVENTQ);
   }
 }
 
