@@ -53,7 +53,7 @@ export async function guestDrivers(names, arch = 'aarch64') {
   };
 }
 
-/** What the load programs measured: by name, `RESULT NAME key=value…` as numbers. */
+/** What the load programs measured: by name, `RESULT NAME key=value…` as numbers, the last of each. */
 export function measurements(output) {
   const found = new Map();
   for (const [, name, values] of output.matchAll(/^RESULT (\S+) (.*seconds=[\d.]+)/gm)) {
