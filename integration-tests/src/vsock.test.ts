@@ -174,8 +174,10 @@ describe.each(['mmio', 'pci'] as const)('vsock over %s, stock kernel', (transpor
       each.on('error', () => undefined);
       each.destroy(new Error('enough'));
     });
-    // Linux has no error for a reset.
-    expect(await shell.run('vsock connect stream 5004 receive')).toMatch(/^RESULT receive received=0 /);
+    // Linux has no error for a reset; one that comes before connect() has seen the response lets it wait in vain.
+    expect(await shell.run('vsock connect stream 5004 receive')).toMatch(
+      /^(RESULT receive received=0 |connect: Connection timed out)/,
+    );
     server.close();
   });
 
