@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Architecture, prepareGuest } from '@vmm/reference-vmm';
 import { diagnoseKvm } from '@vmm/hypervisor/kvm';
+import { RigError } from '../../scripts/rig/images.mjs';
 import { openRig } from '../../scripts/rig/index.mjs';
 import { CLI, ROOT } from './support.ts';
 
@@ -28,6 +29,7 @@ export interface PlaceOptions {
 }
 
 type Rig = Awaited<ReturnType<typeof openRig>>;
+type RigCommandResult = Awaited<ReturnType<Rig['run']>>;
 
 /**
  * A place with KVM that runs stock guests of an architecture: this machine if its KVM does, else an emulated one. Files
@@ -38,6 +40,8 @@ export class KvmPlace implements AsyncDisposable {
   readonly #options: PlaceOptions;
   readonly #directory = mkdtempSync(join(tmpdir(), 'vmm-kvm-'));
   #rig: Rig | undefined;
+  /** What made the place as it is, for another machine in its stead. */
+  readonly #setUp: (readonly string[])[] = [];
 
   constructor(arch: Architecture, options: PlaceOptions = {}) {
     this.arch = arch;
@@ -52,7 +56,11 @@ export class KvmPlace implements AsyncDisposable {
     const host = await diagnoseKvm();
     if (host.arch === this.arch && host.hardwareBacked) return;
     process.stdout.write(`KVM for ${this.arch}: in the rig\n`);
-    this.#rig = await openRig({
+    this.#rig = await this.#openRig();
+  }
+
+  #openRig(): Promise<Rig> {
+    return openRig({
       arch: this.arch === 'x86_64' ? 'x86_64' : 'arm64',
       cpus: this.#options.cpus ?? 1,
       gic: this.#options.gic ?? 3,
@@ -81,18 +89,18 @@ export class KvmPlace implements AsyncDisposable {
     if (this.#rig === undefined) return;
     const directory = '/rig/modules.d';
     const load = `for each in $(cat ${directory}/${name}.needs) ${name}; do insmod ${directory}/$each.ko; done`;
-    const { code, stderr } = await this.#rig.run(['sh', '-c', load]);
-    if (code !== 0) throw new Error(`cannot load ${name}: ${stderr.toString()}`);
+    await this.#prepare(['sh', '-c', load], `load ${name}`);
   }
 
   /** Copies a file of {@link put} to where commands may write it; answers its path. */
   async copy(name: string): Promise<string> {
-    const target = this.#rig === undefined ? join(this.#directory, `copy-${name}`) : join('/tmp', name);
-    const { code, stderr } = await this.#run(
-      ['-e', 'require("fs").copyFileSync(process.argv[1], process.argv[2])', this.path(name), target],
-      '',
-    );
-    if (code !== 0) throw new Error(`cannot copy ${name}: ${stderr}`);
+    if (this.#rig === undefined) {
+      const target = join(this.#directory, `copy-${name}`);
+      copyFileSync(this.path(name), target);
+      return target;
+    }
+    const target = join('/tmp', name);
+    await this.#prepare(['cp', this.path(name), target], `copy ${name}`);
     return target;
   }
 
@@ -109,9 +117,34 @@ export class KvmPlace implements AsyncDisposable {
 
   async #run(args: readonly string[], stdin: string | Uint8Array): Promise<CommandResult> {
     if (this.#rig === undefined) return here(args, stdin);
-    const { code, stdout, stderr, timedOut } = await this.#rig.run(['node', ...args], { stdin });
+    const { code, stdout, stderr, timedOut } = await this.#inRig(['node', ...args], stdin);
     if (timedOut) throw new Error(`no end of ${args.join(' ')}:\n${stdout.toString()}\n${stderr.toString()}`);
     return { code, stdout, stderr: stderr.toString() };
+  }
+
+  async #prepare(command: readonly string[], what: string): Promise<void> {
+    const { code, stderr } = await this.#inRig(command);
+    if (code !== 0) throw new Error(`cannot ${what}: ${stderr.toString()}`);
+    this.#setUp.push(command);
+  }
+
+  /**
+   * The emulated machine itself fails at times, its kernel with it, which no program in it can make it do: then the command
+   * runs once more, in another one. What fails in a command is told as it is.
+   */
+  async #inRig(command: readonly string[], stdin: string | Uint8Array = ''): Promise<RigCommandResult> {
+    try {
+      return await this.#rig!.run(command, { stdin });
+    } catch (error) {
+      if (!(error instanceof RigError)) throw error;
+      process.stdout.write(
+        `KVM for ${this.arch}: ${error.message}\nOnce more, in another machine: ${command.join(' ')}\n`,
+      );
+      await this.#rig!.close();
+      this.#rig = await this.#openRig();
+      for (const each of this.#setUp) await this.#rig.run(each);
+      return this.#rig.run(command, { stdin });
+    }
   }
 }
 
