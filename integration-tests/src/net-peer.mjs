@@ -16,8 +16,12 @@ ip('addr', 'add', '10.9.0.1/24', 'dev', 'vm0');
 
 const data = randomBytes(Number(megabytes) * 1_000_000);
 const uploads = [];
+/** What the device had counted when the guest began to send. */
+let beforeUpload;
 const source = createServer((socket) => socket.on('error', () => undefined).end(data)).listen(7001);
+const counters = () => vm.devices.find(({ device }) => device.name === 'net').device.statistics;
 const sink = createServer((socket) => {
+  beforeUpload ??= counters();
   const chunks = [];
   socket.on('error', () => undefined);
   socket.on('data', (bytes) => chunks.push(bytes));
@@ -51,8 +55,10 @@ const [stdout, stderr, stopped] = await Promise.all([
   text(vm.streams.stderr),
   vm.stopped,
 ]);
-const { statistics } = vm.devices.find(({ device }) => device.name === 'net').device;
+const statistics = counters();
 await vm[Symbol.asyncDispose]();
 source.close();
 sink.close();
-console.log(JSON.stringify({ stdout, stderr, stopped, statistics, sum: sha256(data), uploads }));
+console.log(
+  JSON.stringify({ stdout, stderr, stopped, statistics, beforeUpload, sum: sha256(data), uploads }),
+);
