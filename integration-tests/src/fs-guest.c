@@ -40,9 +40,9 @@ static void copy_attributes(const char *from, const char *to) {
   }
 }
 
-/** Copies the extended attributes of a tree to another of the same shape. */
-static void copy_tree_attributes(const char *from, const char *to) {
-  copy_attributes(from, to);
+/** Calls `visit` with the path of each entry of a directory, the path of the same name in `to`, and its type. */
+static void for_each_entry(const char *from, const char *to,
+                           void (*visit)(const char *from, const char *to, unsigned char type)) {
   DIR *directory = opendir(from);
   CHECK(directory != NULL);
   for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
@@ -50,10 +50,16 @@ static void copy_tree_attributes(const char *from, const char *to) {
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
     snprintf(a, sizeof a, "%s/%s", from, entry->d_name);
     snprintf(b, sizeof b, "%s/%s", to, entry->d_name);
-    if (entry->d_type == DT_DIR) copy_tree_attributes(a, b);
-    else if (entry->d_type == DT_REG) copy_attributes(a, b);
+    visit(a, b, entry->d_type);
   }
-  closedir(directory);
+  CHECK(closedir(directory) == 0);
+}
+
+/** Copies the extended attributes of directories and files of a tree to another of the same shape. */
+static void copy_tree_attributes(const char *from, const char *to, unsigned char type) {
+  if (type != DT_DIR && type != DT_REG) return;
+  copy_attributes(from, to);
+  if (type == DT_DIR) for_each_entry(from, to, copy_tree_attributes);
 }
 
 static void copy_contents(const char *from, const char *to) {
@@ -67,7 +73,8 @@ static void copy_contents(const char *from, const char *to) {
 }
 
 /** Copies a tree with everything that stat tells of it. */
-static void copy_tree(const char *from, const char *to) {
+static void copy_tree(const char *from, const char *to, unsigned char type) {
+  (void)type;
   static struct {
     ino_t inode;
     char path[256];
@@ -87,16 +94,7 @@ static void copy_tree(const char *from, const char *to) {
   }
   if (S_ISDIR(st.st_mode)) {
     CHECK(mkdir(to, 0700) == 0);
-    DIR *directory = opendir(from);
-    CHECK(directory != NULL);
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
-      char a[4096], b[4096];
-      if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-      snprintf(a, sizeof a, "%s/%s", from, entry->d_name);
-      snprintf(b, sizeof b, "%s/%s", to, entry->d_name);
-      copy_tree(a, b);
-    }
-    CHECK(closedir(directory) == 0);
+    for_each_entry(from, to, copy_tree);
   } else if (S_ISREG(st.st_mode)) {
     copy_contents(from, to);
   } else if (S_ISLNK(st.st_mode)) {
@@ -287,8 +285,8 @@ static void escape(const char *root, int rounds) {
 int main(int argc, char **argv) {
   const char *command = argc > 2 ? argv[1] : "";
   setvbuf(stdout, NULL, _IONBF, 0);
-  if (strcmp(command, "copy-xattrs") == 0 && argc == 4) copy_tree_attributes(argv[2], argv[3]);
-  else if (strcmp(command, "copy") == 0 && argc == 4) copy_tree(argv[2], argv[3]);
+  if (strcmp(command, "copy-xattrs") == 0 && argc == 4) copy_tree_attributes(argv[2], argv[3], DT_DIR);
+  else if (strcmp(command, "copy") == 0 && argc == 4) copy_tree(argv[2], argv[3], DT_UNKNOWN);
   else if (strcmp(command, "semantics") == 0) semantics(argv[2]);
   else if (strcmp(command, "exercise") == 0 && argc == 5) exercise(argv[2], atoi(argv[3]), (unsigned)atoi(argv[4]));
   else if (strcmp(command, "escape") == 0 && argc == 4) escape(argv[2], atoi(argv[3]));
