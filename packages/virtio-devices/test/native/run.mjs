@@ -1,6 +1,9 @@
 // Runs the addon's cases and endings under bare Node, for a sanitizer: node run.mjs [ADDON]. A line for each.
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { blockCases } from './block-cases.mjs';
 import { fsCases } from './fs-cases.mjs';
@@ -19,12 +22,17 @@ export const ENDINGS = [
 /** Runs one; `status` is null after two minutes, which only a hang takes. */
 export function runEnding(addon, name) {
   const child = fileURLToPath(new URL('block-child.mjs', import.meta.url));
-  return spawnSync(process.execPath, ['--expose-gc', child, addon, name], {
-    encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: '' },
-    killSignal: 'SIGKILL',
-    timeout: 120_000,
-  });
+  const folder = mkdtempSync(join(tmpdir(), 'native-ending-'));
+  try {
+    return spawnSync(process.execPath, ['--expose-gc', child, addon, name], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_OPTIONS: '', TMPDIR: folder },
+      killSignal: 'SIGKILL',
+      timeout: 120_000,
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
