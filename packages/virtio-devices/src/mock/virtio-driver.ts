@@ -5,6 +5,7 @@ import type { MockDriver } from '@vmm/virtio-queue/mock';
 import type { VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import { PACKED_RING_FEATURES, SPLIT_RING_FEATURES } from '../ring-features.ts';
+import { deferToNextTurn } from '../transport/defer.ts';
 import type { TransportOptions, VirtioTransport } from '../transport/types.ts';
 import {
   VIRTIO_F_EVENT_IDX,
@@ -152,11 +153,13 @@ export abstract class MockVirtioDriver<Ring extends MockDriver = MockDriver> {
   /** Options of the transport that are the same for all. */
   protected transportOptions(): Pick<
     TransportOptions,
-    'memory' | 'ringFeatures' | 'onError' | 'onIgnoredWrite'
+    'memory' | 'ringFeatures' | 'defer' | 'onError' | 'onIgnoredWrite'
   > {
     return {
       memory: this.memory,
       ringFeatures: ringFeaturesOf(this.#options),
+      // A kick is served before it returns, however much there was to do before it.
+      defer: deferToNextTurn,
       onError: (error) => this.errors.push(error),
       onIgnoredWrite: (what) => this.ignored.push(what),
     };

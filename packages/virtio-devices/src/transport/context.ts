@@ -33,7 +33,7 @@ export function createActivation(host: ContextHost): Activation {
   const queued = slots.map(() => false);
   const tasks = slots.map(({ index }) => (): void => {
     queued[index] = false;
-    if (isCurrent()) core.notify(index);
+    if (isCurrent()) core.serve(index);
   });
   const context: ActivateContext = {
     memory: core.memory,

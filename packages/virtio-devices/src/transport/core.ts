@@ -15,7 +15,7 @@ import {
 } from '../virtio.ts';
 import { createActivation } from './context.ts';
 import type { Activation } from './context.ts';
-import { deferToNextTurn } from './defer.ts';
+import { deferToNextTurn, runInTurn } from './defer.ts';
 import type { GuardedQueue } from './guarded-queue.ts';
 import { openQueue, QueueSlot } from './queue-slot.ts';
 import type {
@@ -60,6 +60,8 @@ export class VirtioTransportCore {
   readonly #bindings: TransportBindings;
   readonly #options: TransportOptions;
   readonly #defer: (task: () => void) => void;
+  /** {@link serve} by queue. */
+  readonly #servers: readonly (() => void)[];
   readonly #statistics = {
     notifications: 0,
     queueInterrupts: 0,
@@ -88,6 +90,11 @@ export class VirtioTransportCore {
       .union(FeatureSet.of(VIRTIO_F_VERSION_1))
       .union(device.queueReset === undefined ? FeatureSet.EMPTY : FeatureSet.of(VIRTIO_F_RING_RESET));
     this.slots = device.queueSizes.map((size, index) => new QueueSlot(index, size));
+    this.#servers = this.slots.map(
+      ({ index }) =>
+        () =>
+          this.serve(index),
+    );
   }
 
   get status(): number {
@@ -235,6 +242,13 @@ export class VirtioTransportCore {
       return;
     }
     if (this.#paused || slot.queue === undefined) return;
+    if (this.#options.defer !== undefined) this.serve(index);
+    else if (!runInTurn(this.#servers[index]!)) this.#activation?.context.renotify(index);
+  }
+
+  /** Has the device look at a queue now. */
+  serve(index: number): void {
+    if (!this.#active || this.#paused || this.slots[index]?.queue === undefined) return;
     this.#statistics.notifications++;
     try {
       this.device.notify(index);

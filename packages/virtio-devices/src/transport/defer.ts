@@ -1,3 +1,5 @@
+import { now } from '../clock.ts';
+
 /** What hosts have of timers; not part of ECMAScript. */
 interface HostTimers {
   readonly setImmediate?: (task: () => void) => unknown;
@@ -5,18 +7,36 @@ interface HostTimers {
 }
 
 /**
- * Tasks in one turn of the event loop, of all devices together: each is a device's budget of work, and a guest that keeps
- * every queue of every device busy must not put them all into one turn.
+ * Milliseconds of work in one turn of the event loop after which the rest waits for the next one, of all devices
+ * together: a guest that keeps every queue of every device busy must not put all their budgets into one turn.
  */
-const TASKS_PER_TURN = 2;
+const WORK_PER_TURN = 5;
 
 const waiting: (() => void)[] = [];
 let isScheduled = false;
+/** Milliseconds of work since deferred tasks last ran. */
+let worked = 0;
 
 /** Runs a task in a later turn of the event loop, after the I/O that is ready. Tasks run in order. */
 export function deferToNextTurn(task: () => void): void {
   waiting.push(task);
   schedule();
+}
+
+/**
+ * Runs a task now, unless this turn has had its share of work.
+ *
+ * @returns whether it ran; if not, {@link deferToNextTurn} is for it
+ */
+export function runInTurn(task: () => void): boolean {
+  if (worked >= WORK_PER_TURN) return false;
+  const start = now();
+  try {
+    task();
+  } finally {
+    worked += now() - start;
+  }
+  return true;
 }
 
 function schedule(): void {
@@ -28,18 +48,20 @@ function schedule(): void {
   else void Promise.resolve().then(runSome);
 }
 
+/** Runs at least one. What tasks put off comes in a turn after this one. */
 function runSome(): void {
   isScheduled = false;
-  // What these put off comes in a turn after this one.
-  const tasks = waiting.splice(0, TASKS_PER_TURN);
-  schedule();
-  for (const [index, task] of tasks.entries()) {
-    try {
-      task();
-    } catch (error) {
-      waiting.unshift(...tasks.slice(index + 1));
-      schedule();
-      throw error;
+  worked = 0;
+  let left = waiting.length;
+  try {
+    while (left > 0 && runInTurn(waiting[0]!)) {
+      waiting.shift();
+      left--;
     }
+  } catch (error) {
+    waiting.shift();
+    throw error;
+  } finally {
+    schedule();
   }
 }

@@ -30,8 +30,12 @@ export interface TransportOptions {
    * Must not throw.
    */
   readonly onIgnoredWrite?: (what: string) => void;
-  /** Runs a task in a later turn of the event loop. Default `setImmediate`, or `setTimeout` where there is none. */
-  readonly defer?: (task: () => void) => void;
+  /**
+   * Runs a task in a later turn of the event loop. Default `setImmediate`, or `setTimeout` where there is none, and once
+   * notifications have kept a turn for 5 ms, those of all devices wait for the next one. With a function of its own a
+   * host has that in its hands, and notifications are served at once.
+   */
+  readonly defer?: ((task: () => void) => void) | undefined;
 }
 
 /** What the bus-specific part of a transport does for the core. */
