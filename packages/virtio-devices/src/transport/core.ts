@@ -17,6 +17,7 @@ import { createActivation } from './context.ts';
 import type { Activation } from './context.ts';
 import { deferToNextTurn, runInTurn } from './defer.ts';
 import type { GuardedQueue } from './guarded-queue.ts';
+import { FeatureNegotiation } from './negotiation.ts';
 import { openQueue, QueueSlot } from './queue-slot.ts';
 import type {
   TransportBindings,
@@ -42,14 +43,10 @@ export class VirtioTransportCore {
   readonly device: VirtioDevice;
   readonly name: string;
   readonly memory: GuestMemory;
-  readonly offered: FeatureSet;
+  readonly features: FeatureNegotiation;
   readonly slots: readonly QueueSlot[];
 
   #status = 0;
-  #driverLow = 0;
-  #driverHigh = 0;
-  #driverBeyond = false;
-  #negotiated: FeatureSet = FeatureSet.EMPTY;
   #active = false;
   #activation: Activation | undefined;
   #muted = false;
@@ -85,10 +82,12 @@ export class VirtioTransportCore {
     if (!ring.isSubsetOf(RING_FEATURES)) {
       throw new VirtioDeviceError('INVALID_OPTION', `ringFeatures ${ring.toString()} are not supported`);
     }
-    this.offered = device.features
-      .union(ring)
-      .union(FeatureSet.of(VIRTIO_F_VERSION_1))
-      .union(device.queueReset === undefined ? FeatureSet.EMPTY : FeatureSet.of(VIRTIO_F_RING_RESET));
+    this.features = new FeatureNegotiation(
+      device.features
+        .union(ring)
+        .union(FeatureSet.of(VIRTIO_F_VERSION_1))
+        .union(device.queueReset === undefined ? FeatureSet.EMPTY : FeatureSet.of(VIRTIO_F_RING_RESET)),
+    );
     this.slots = device.queueSizes.map((size, index) => new QueueSlot(index, size));
     this.#servers = this.slots.map(
       ({ index }) =>
@@ -103,7 +102,7 @@ export class VirtioTransportCore {
 
   /** Features that both sides agreed on; none before FEATURES_OK. */
   get negotiated(): FeatureSet {
-    return this.#negotiated;
+    return this.features.negotiated;
   }
 
   /** DRIVER_OK is set and the device works. */
@@ -127,23 +126,14 @@ export class VirtioTransportCore {
     return { ...this.#statistics };
   }
 
-  /** @param select 0 for bits 31:0, 1 for bits 63:32, other values have no bits */
-  readDeviceFeatures(select: number): number {
-    return select === 0 ? this.offered.low : select === 1 ? this.offered.high : 0;
-  }
-
   writeDriverFeatures(select: number, value: number): void {
     const open = VIRTIO_STATUS_DRIVER;
     const closed = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED;
     if ((this.#status & open) === 0 || (this.#status & closed) !== 0) {
       this.ignore('features written outside of negotiation (§3.1.1)');
-    } else if (select === 0) this.#driverLow = value >>> 0;
-    else if (select === 1) this.#driverHigh = value >>> 0;
-    else this.#driverBeyond ||= value !== 0;
-  }
-
-  readDriverFeatures(select: number): number {
-    return select === 0 ? this.#driverLow : select === 1 ? this.#driverHigh : 0;
+    } else {
+      this.features.writeDriver(select, value);
+    }
   }
 
   /** A write of the device status field. Bits take effect in the order of §3.1.1; 0 resets. */
@@ -203,12 +193,12 @@ export class VirtioTransportCore {
       slot.ready = true;
       return;
     }
-    if (!this.#active || !this.#negotiated.has(VIRTIO_F_RING_RESET)) {
+    if (!this.#active || !this.negotiated.has(VIRTIO_F_RING_RESET)) {
       this.ignore('a queue enabled after DRIVER_OK (§3.1.1)');
       return;
     }
     try {
-      slot.queue = openQueue(slot, this.memory, this.#negotiated, this.#onQueueFault);
+      slot.queue = openQueue(slot, this.memory, this.negotiated, this.#onQueueFault);
       slot.ready = true;
     } catch (cause) {
       this.#fail('DRIVER_FAULT', `queue ${slot.index} cannot be enabled`, cause);
@@ -289,10 +279,7 @@ export class VirtioTransportCore {
     }
     this.#silence();
     this.#status = 0;
-    this.#driverLow = 0;
-    this.#driverHigh = 0;
-    this.#driverBeyond = false;
-    this.#negotiated = FeatureSet.EMPTY;
+    this.features.reset();
     for (const slot of this.slots) slot.reset();
     try {
       this.device.reset();
@@ -331,11 +318,7 @@ export class VirtioTransportCore {
     return {
       deviceType: this.device.type,
       status: this.#status,
-      offeredLow: this.offered.low,
-      offeredHigh: this.offered.high,
-      driverLow: this.#driverLow,
-      driverHigh: this.#driverHigh,
-      negotiated: (this.#status & VIRTIO_STATUS_FEATURES_OK) !== 0,
+      ...this.features.save(),
       configGeneration: this.#configGeneration,
       queues: this.slots.map((slot) => slot.save()),
       device: this.device.save?.() ?? null,
@@ -351,22 +334,14 @@ export class VirtioTransportCore {
     if (this.#status !== 0) {
       throw new VirtioDeviceError('WRONG_STATE', `${this.name}: restore() needs a device after reset`);
     }
-    const offered = new FeatureSet(state.offeredLow, state.offeredHigh);
     if (state.deviceType !== this.device.type || state.queues.length !== this.slots.length) {
       throw new VirtioDeviceError('INVALID_STATE', `${this.name}: the state is of another device`);
-    }
-    const driver = new FeatureSet(state.driverLow, state.driverHigh);
-    const negotiated = state.negotiated ? driver : FeatureSet.EMPTY;
-    if (!negotiated.isSubsetOf(this.offered)) {
-      throw new VirtioDeviceError(
-        'INVALID_STATE',
-        `${this.name}: the driver uses features ${negotiated.toString()} of ${offered.toString()}, but ${this.offered.toString()} are offered here`,
-      );
     }
     const needsReset = (state.status & VIRTIO_STATUS_DEVICE_NEEDS_RESET) !== 0;
     const failed = (state.status & VIRTIO_STATUS_FAILED) !== 0;
     const active = (state.status & VIRTIO_STATUS_DRIVER_OK) !== 0 && !needsReset && !failed;
     try {
+      this.features.restore(state);
       this.slots.forEach((slot, index) => slot.restore(state.queues[index]!));
       const queues = this.slots.map((slot, index): GuardedQueue | undefined => {
         const { ring } = state.queues[index]!;
@@ -374,7 +349,7 @@ export class VirtioTransportCore {
         if (typeof ring !== 'object' || ring === null) {
           throw new VirtioDeviceError('INVALID_STATE', `queue ${index} has no ring state`);
         }
-        return openQueue(slot, this.memory, negotiated, this.#onQueueFault, ring);
+        return openQueue(slot, this.memory, this.negotiated, this.#onQueueFault, ring);
       });
       if (state.device !== null) {
         if (this.device.restore === undefined) {
@@ -384,9 +359,6 @@ export class VirtioTransportCore {
       }
       this.#paused = true;
       this.#status = state.status;
-      this.#driverLow = state.driverLow;
-      this.#driverHigh = state.driverHigh;
-      this.#negotiated = negotiated;
       this.#configGeneration = state.configGeneration;
       if (active) this.#start(queues);
     } catch (cause) {
@@ -410,21 +382,15 @@ export class VirtioTransportCore {
   }
 
   #negotiate(): void {
-    const driver = new FeatureSet(this.#driverLow, this.#driverHigh);
-    if (this.#driverBeyond || !driver.isSubsetOf(this.offered)) {
-      this.ignore('FEATURES_OK with features that were not offered (§2.2)');
-    } else if (!driver.has(VIRTIO_F_VERSION_1)) {
-      this.ignore('FEATURES_OK without VIRTIO_F_VERSION_1 (§6.1)');
-    } else {
-      this.#negotiated = driver;
-      this.#status |= VIRTIO_STATUS_FEATURES_OK;
-    }
+    const refusal = this.features.agree();
+    if (refusal === undefined) this.#status |= VIRTIO_STATUS_FEATURES_OK;
+    else this.ignore(refusal);
   }
 
   #activate(): void {
     try {
       const queues = this.slots.map((slot) =>
-        slot.ready ? openQueue(slot, this.memory, this.#negotiated, this.#onQueueFault) : undefined,
+        slot.ready ? openQueue(slot, this.memory, this.negotiated, this.#onQueueFault) : undefined,
       );
       this.#status |= VIRTIO_STATUS_DRIVER_OK;
       this.#start(queues);

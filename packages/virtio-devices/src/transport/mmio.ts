@@ -143,7 +143,7 @@ export class VirtioMmioTransport implements BusDevice, VirtioTransport {
       case VIRTIO_MMIO_VENDOR_ID:
         return this.#vendorId;
       case VIRTIO_MMIO_DEVICE_FEATURES:
-        return this.core.readDeviceFeatures(this.#deviceFeaturesSel);
+        return this.core.features.readDevice(this.#deviceFeaturesSel);
       case VIRTIO_MMIO_QUEUE_SIZE_MAX:
         return slot?.maxSize ?? 0;
       case VIRTIO_MMIO_QUEUE_READY:

@@ -90,11 +90,11 @@ export class PciCommonConfig {
       case reg.VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT:
         return this.#deviceFeatureSelect;
       case reg.VIRTIO_PCI_COMMON_DEVICE_FEATURE:
-        return core.readDeviceFeatures(this.#deviceFeatureSelect);
+        return core.features.readDevice(this.#deviceFeatureSelect);
       case reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT:
         return this.#driverFeatureSelect;
       case reg.VIRTIO_PCI_COMMON_DRIVER_FEATURE:
-        return core.readDriverFeatures(this.#driverFeatureSelect);
+        return core.features.readDriver(this.#driverFeatureSelect);
       case reg.VIRTIO_PCI_COMMON_CONFIG_MSIX_VECTOR:
         return pair(this.configVector, core.slots.length);
       case reg.VIRTIO_PCI_COMMON_DEVICE_STATUS:

@@ -12,6 +12,7 @@ export function parseCoreState(state: unknown): TransportCoreState {
     offeredHigh: reader.uint32('offeredHigh'),
     driverLow: reader.uint32('driverLow'),
     driverHigh: reader.uint32('driverHigh'),
+    driverBeyond: reader.boolean('driverBeyond'),
     negotiated: reader.boolean('negotiated'),
     configGeneration: reader.uint32('configGeneration'),
     queues: reader.array('queues').map(parseSlot),

@@ -73,6 +73,7 @@ export interface TransportCoreState {
   readonly offeredHigh: number;
   readonly driverLow: number;
   readonly driverHigh: number;
+  readonly driverBeyond: boolean;
   readonly negotiated: boolean;
   readonly configGeneration: number;
   readonly queues: readonly QueueSlotState[];
