@@ -1,10 +1,14 @@
 import { VirtioVsock, VIRTIO_VSOCK_HEADER_SIZE } from '../src/index.ts';
 import * as vsock from '../src/index.ts';
-import type { VirtioVsockOptions } from '../src/index.ts';
+import type { VirtioVsockOptions, VsockConnection, VsockType } from '../src/index.ts';
 import { MockMmioDriver } from '../src/mock/index.ts';
 import type { MockMmioDriverOptions } from '../src/mock/index.ts';
 
 export const GUEST_CID = 42;
+
+export const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+export const decode = (bytes: Uint8Array | undefined): string | undefined =>
+  bytes === undefined ? undefined : new TextDecoder().decode(bytes);
 
 /** A packet as the guest sees it. */
 export interface Packet {
@@ -169,4 +173,47 @@ function parse(bytes: Uint8Array): Packet {
 /** Lets promises run. */
 export async function turns(): Promise<void> {
   for (let i = 0; i < 8; i++) await Promise.resolve();
+}
+
+/** A guest with an open connection from its port 1000 to port 5. */
+export async function accepted(
+  options: MockGuestOptions = {},
+  type: VsockType = 'stream',
+): Promise<{ guest: MockGuest; connection: VsockConnection }> {
+  const guest = new MockGuest(options);
+  const connections: VsockConnection[] = [];
+  guest.device.listen(5, (each) => void connections.push(each), { type });
+  guest.send({ operation: vsock.VIRTIO_VSOCK_OP_REQUEST, type: typeOf(type) });
+  const answers = await guest.receivedText();
+  const connection = connections[0];
+  if (connection === undefined || answers.join() !== 'RESPONSE 5>1000') {
+    throw new Error(`the device answered ${answers.join() || 'nothing'}`);
+  }
+  return { guest, connection };
+}
+
+export function typeOf(type: VsockType): number {
+  return type === 'stream' ? vsock.VIRTIO_VSOCK_TYPE_STREAM : vsock.VIRTIO_VSOCK_TYPE_SEQPACKET;
+}
+
+/** Timers that run when a test says so. */
+export class ManualTimers {
+  readonly #timers = new Map<() => void, number>();
+
+  readonly set = (callback: () => void, milliseconds: number): (() => void) => {
+    const timer = (): void => callback();
+    this.#timers.set(timer, milliseconds);
+    return () => void this.#timers.delete(timer);
+  };
+
+  /** Milliseconds of those that were set and neither ran nor were cancelled. */
+  get pending(): number[] {
+    return [...this.#timers.values()];
+  }
+
+  run(): void {
+    const timers = [...this.#timers.keys()];
+    this.#timers.clear();
+    for (const timer of timers) timer();
+  }
 }

@@ -52,6 +52,12 @@ export class ReceiveCredit {
     return ((this.#forwarded - this.#told) >>> 0) * 4 >= this.#bufferSize;
   }
 
+  /** The guest has little room that it knows of, and more that it was not told of. */
+  get runsOut(): boolean {
+    const known = this.#bufferSize - ((this.#received - this.#told) >>> 0);
+    return this.#forwarded !== this.#told && known * 4 < this.#bufferSize;
+  }
+
   receive(bytes: number): void {
     this.#received = (this.#received + bytes) >>> 0;
   }

@@ -31,11 +31,6 @@ export class OutputQueue {
     return this.#pieces[0]?.endOfRecord ?? false;
   }
 
-  /** Bytes of the largest piece. */
-  get largest(): number {
-    return this.#pieces.reduce((most, { bytes }) => Math.max(most, bytes.length), 0);
-  }
-
   /** Takes the caller's bytes: {@link keepLast} before they change. */
   push(bytes: Uint8Array, endOfRecord: boolean): void {
     this.#pieces.push({ bytes, endOfRecord });

@@ -50,23 +50,32 @@ export class PeerEvents {
     this.outputChanged();
   }
 
+  /** Everything is told, whatever a callback throws. */
   deliver(): void {
     const connection = this.#connection;
-    if (this.#tellReadable || this.#tellClosed) {
-      this.#tellReadable = false;
-      this.#wakeReader?.();
-      this.#wakeReader = undefined;
-      connection.onReadable?.();
+    const closed = this.#tellClosed;
+    const readable = this.#tellReadable || closed;
+    const drained = this.#tellDrained;
+    this.#tellClosed = this.#tellReadable = this.#tellDrained = false;
+    try {
+      if (readable) {
+        this.#wakeReader?.();
+        this.#wakeReader = undefined;
+        connection.onReadable?.();
+      }
+    } finally {
+      try {
+        if (drained) {
+          this.#drained?.resolve();
+          this.#drained = undefined;
+          if (connection.state !== 'closed') connection.onDrained?.();
+        }
+      } finally {
+        if (closed) {
+          this.#closed.resolve(connection.error);
+          connection.onClosed?.(connection.error);
+        }
+      }
     }
-    if (this.#tellDrained) {
-      this.#tellDrained = false;
-      this.#drained?.resolve();
-      this.#drained = undefined;
-      if (connection.state !== 'closed') connection.onDrained?.();
-    }
-    if (!this.#tellClosed) return;
-    this.#tellClosed = false;
-    this.#closed.resolve(connection.error);
-    connection.onClosed?.(connection.error);
   }
 }

@@ -34,6 +34,15 @@ export class PeerInput {
     return this.#type === 'stream' ? this.#queue.size > 0 : this.#messages.length > 0;
   }
 
+  /**
+   * The guest should hear of its credit. For a message that is not whole yet, as soon as it runs out: nothing is read
+   * before the rest is here.
+   */
+  get creditDue(): boolean {
+    if (this.credit.shouldTell) return true;
+    return this.#partial > 0 && this.#messages.length === 0 && this.credit.runsOut;
+  }
+
   /** The bytes at the front, or a message. */
   read(): Uint8Array | undefined {
     if (!this.readable) return undefined;

@@ -36,11 +36,6 @@ export class PeerOutput {
     return this.#queue.size < this.#limit;
   }
 
-  /** Bytes of the largest message that waits. */
-  get largestMessage(): number {
-    return this.#queue.largest;
-  }
-
   /** Bytes that the guest's buffer has in all. */
   get allocation(): number {
     return this.#credit.allocation;

@@ -1,29 +1,24 @@
 import type { ChainReader, ChainWriter } from '@vmm/virtio-queue';
-import { VirtioDeviceError } from '../errors.ts';
+import type { VirtioDeviceError } from '../errors.ts';
 import type { SetTimer } from '../rate-limiter.ts';
 import type { VsockConnection, VsockConnectionStatistics, VsockState, VsockType } from './connection.ts';
 import {
   VIRTIO_VSOCK_OP_CREDIT_REQUEST,
   VIRTIO_VSOCK_OP_CREDIT_UPDATE,
-  VIRTIO_VSOCK_OP_REQUEST,
   VIRTIO_VSOCK_OP_RESPONSE,
   VIRTIO_VSOCK_OP_RST,
   VIRTIO_VSOCK_OP_RW,
   VIRTIO_VSOCK_OP_SHUTDOWN,
   VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE,
   VIRTIO_VSOCK_SHUTDOWN_F_SEND,
-  VIRTIO_VSOCK_TYPE_SEQPACKET,
-  VIRTIO_VSOCK_TYPE_STREAM,
 } from './constants.ts';
+import { breachOf, messageTooLarge, notWritable, refusedByGuest, resetByGuest } from './failures.ts';
 import type { VsockHeader } from './header.ts';
+import { PeerEnds } from './peer-ends.ts';
 import { PeerEvents } from './peer-events.ts';
 import { PeerInput } from './peer-input.ts';
 import { PeerOutput } from './peer-output.ts';
-
-const BOTH = VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE | VIRTIO_VSOCK_SHUTDOWN_F_SEND;
-
-/** Nothing is to be sent; VIRTIO_VSOCK_OP_INVALID. */
-const NONE = 0;
+import { PeerPackets } from './peer-packets.ts';
 
 /** What a connection asks of its device. */
 export interface PeerHost {
@@ -39,10 +34,7 @@ export interface PeerHost {
   gone(peer: Peer): void;
 }
 
-/**
- * A connection with what its device keeps about it (VIRTIO 1.3 §5.10.6). What the guest has to be told is state and no
- * list of packets, so that a guest that takes nothing makes nothing grow.
- */
+/** A connection with what its device keeps about it, VIRTIO 1.3 §5.10.6. */
 export class Peer implements VsockConnection {
   readonly type: VsockType;
   readonly localPort: number;
@@ -64,15 +56,14 @@ export class Peer implements VsockConnection {
   readonly #host: PeerHost;
   readonly #input: PeerInput;
   readonly #output: PeerOutput;
+  readonly #packets: PeerPackets;
   readonly #events: PeerEvents;
+  readonly #ends = new PeerEnds();
   #state: VsockState = 'connecting';
   #error: VirtioDeviceError | undefined;
   #cancelTimer: (() => void) | undefined;
-
-  #due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
-  /** Flags of SHUTDOWN that this side meant, told the guest, and got. */
-  #ending = 0;
-  #peerEnded = 0;
+  /** The guest gave up receiving while there was something for it. */
+  #lost = false;
 
   constructor(
     initiator: 'host' | 'guest',
@@ -87,8 +78,9 @@ export class Peer implements VsockConnection {
     this.peerPort = peerPort;
     this.#host = host;
     this.#input = new PeerInput(type, host.bufferSize);
-    this.#events = new PeerEvents(this, () => host.tell(this));
     this.#output = new PeerOutput(type, host.outputLimit);
+    this.#packets = new PeerPackets(type, this.#output, this.#input.credit);
+    this.#events = new PeerEvents(this, () => host.tell(this));
   }
 
   get state(): VsockState {
@@ -121,14 +113,12 @@ export class Peer implements VsockConnection {
 
   get readEnded(): boolean {
     if (this.#input.readable) return false;
-    if (this.#state === 'closed' || (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) return true;
-    return (this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_SEND) !== 0;
+    return this.#state === 'closed' || !this.#ends.receives || !this.#ends.peerSends;
   }
 
   get writable(): boolean {
     if (this.#state !== 'open' && this.#state !== 'connecting') return false;
-    if ((this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) return false;
-    return (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_SEND) === 0;
+    return this.#ends.peerReceives && this.#ends.sends;
   }
 
   read(): Uint8Array | undefined {
@@ -140,14 +130,9 @@ export class Peer implements VsockConnection {
   }
 
   write(bytes: Uint8Array, options: { readonly endOfRecord?: boolean } = {}): boolean {
-    if (!this.writable) {
-      throw new VirtioDeviceError(
-        'CONNECTION_CLOSED',
-        `vsock connection to port ${this.peerPort} takes no data`,
-      );
-    }
-    if (this.type === 'seqpacket' && this.#state === 'open' && bytes.length > this.#output.allocation) {
-      throw this.#tooLarge(bytes.length);
+    if (!this.writable) throw notWritable(this);
+    if (this.type === 'seqpacket' && bytes.length > this.#output.allocation) {
+      throw messageTooLarge(bytes.length, this.#output.allocation);
     }
     if (bytes.length > 0 || this.type === 'seqpacket') {
       this.#output.push(bytes, options.endOfRecord ?? false);
@@ -180,7 +165,7 @@ export class Peer implements VsockConnection {
     }
     this.#state = 'closing';
     this.#input.drop();
-    this.#shutDown(BOTH);
+    this.#shutDown(VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE | VIRTIO_VSOCK_SHUTDOWN_F_SEND);
     this.#armCloseTimer();
   }
 
@@ -204,20 +189,20 @@ export class Peer implements VsockConnection {
 
   /** For the device: asks the guest for a connection. */
   request(): void {
-    this.#due.request = true;
+    this.#packets.request = true;
     this.#host.ready(this);
   }
 
   /** For the device: the guest has not been asked yet. */
   get requested(): boolean {
-    return this.#due.request;
+    return this.#packets.request;
   }
 
   /** For the device: the listener takes the connection. */
   accept(): void {
     if (this.#state !== 'connecting') return;
     this.#state = 'open';
-    this.#due.response = true;
+    this.#packets.response = true;
     this.setTimeout(0, undefined);
     this.#host.ready(this);
   }
@@ -232,40 +217,25 @@ export class Peer implements VsockConnection {
   fail(error: VirtioDeviceError | undefined): void {
     if (this.#state === 'closed') return;
     // A request that the guest has not seen needs no reset.
-    const known = this.#state !== 'connecting' || !this.#due.request;
+    const known = this.#state !== 'connecting' || !this.#packets.request;
     this.#input.drop();
     this.#toClosed(error);
-    if (known) {
-      this.#due.reset = true;
-      this.#host.ready(this);
-    } else {
-      this.#host.gone(this);
-    }
+    this.#packets.reset = known;
+    if (known) this.#host.ready(this);
+    else this.#host.gone(this);
   }
 
-  /** For the device: the guest's driver is gone. */
+  /** For the device: the guest's end is gone, and needs no reset. */
   abandon(error: VirtioDeviceError): void {
-    this.#due.reset = false;
-    if (this.#state === 'closed') {
-      this.#host.gone(this);
-      return;
-    }
-    this.#toClosed(this.#state === 'closing' ? undefined : error);
+    if (this.#state !== 'closed') this.#toClosed(this.#endedCleanly ? undefined : error);
+    this.#packets.reset = false;
     this.#host.gone(this);
   }
 
   /** For the device: the guest reset its end. */
   onReset(): void {
-    if (this.#state === 'connecting') {
-      this.#toClosed(
-        new VirtioDeviceError('CONNECTION_REFUSED', `nobody listens on port ${this.peerPort} of the guest`),
-      );
-    } else if (this.#state !== 'closed') {
-      // With both directions ended this is the confirmation (§5.10.6.5).
-      this.#toClosed(this.#state === 'closing' ? undefined : this.#resetByGuest());
-    }
-    this.#due.reset = false;
-    this.#host.gone(this);
+    const isRefused = this.#state === 'connecting' && this.initiator === 'host';
+    this.abandon(isRefused ? refusedByGuest(this) : resetByGuest(this));
   }
 
   /** For the device: what any packet of the guest says of its buffer. */
@@ -289,12 +259,12 @@ export class Peer implements VsockConnection {
         this.#onData(header, reader);
         break;
       case VIRTIO_VSOCK_OP_SHUTDOWN:
-        this.#onShutdown(header.flags & BOTH);
+        this.#onShutdown(header.flags);
         break;
       case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
         break;
       case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
-        this.#due.credit = true;
+        this.#packets.credit = true;
         break;
       default:
         this.breach(`operation ${header.operation}`);
@@ -305,17 +275,7 @@ export class Peer implements VsockConnection {
 
   /** For the device: the operation of the next packet; 0 when there is nothing to send. */
   nextOperation(): number {
-    const due = this.#due;
-    if (due.reset) return VIRTIO_VSOCK_OP_RST;
-    if (this.#state === 'closed') return NONE;
-    if (due.request) return VIRTIO_VSOCK_OP_REQUEST;
-    if (due.response) return VIRTIO_VSOCK_OP_RESPONSE;
-    if (this.#state === 'connecting') return NONE;
-    if (this.#output.sendable) return VIRTIO_VSOCK_OP_RW;
-    if (this.#output.empty && due.shutdown !== 0) return VIRTIO_VSOCK_OP_SHUTDOWN;
-    if (due.credit) return VIRTIO_VSOCK_OP_CREDIT_UPDATE;
-    if (this.#output.wantsCredit) return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
-    return NONE;
+    return this.#packets.next(this.#state);
   }
 
   /**
@@ -325,42 +285,14 @@ export class Peer implements VsockConnection {
    * @returns bytes of data
    */
   send(operation: number, header: VsockHeader, writer: ChainWriter): number {
-    let flags = 0;
-    let length = 0;
-    const due = this.#due;
-    switch (operation) {
-      case VIRTIO_VSOCK_OP_RST:
-        due.reset = false;
-        break;
-      case VIRTIO_VSOCK_OP_REQUEST:
-        due.request = false;
-        break;
-      case VIRTIO_VSOCK_OP_RESPONSE:
-        due.response = false;
-        break;
-      case VIRTIO_VSOCK_OP_SHUTDOWN:
-        flags = due.shutdown;
-        due.shutdown = 0;
-        break;
-      case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
-        this.#output.creditAsked();
-        break;
-      case VIRTIO_VSOCK_OP_RW:
-        length = this.#output.packetLength(writer);
-        flags = this.#output.packetFlags(length);
-        break;
-    }
-    header.setPacket(
-      this.type === 'stream' ? VIRTIO_VSOCK_TYPE_STREAM : VIRTIO_VSOCK_TYPE_SEQPACKET,
-      operation,
-      flags,
-      length,
-    );
-    this.#input.credit.tell(header);
-    due.credit = false;
-    writer.write(header.bytes);
-    if (operation === VIRTIO_VSOCK_OP_RW) this.#sendData(writer, length);
+    const full = !this.#hasRoom();
+    const length = this.#packets.write(operation, header, writer);
     if (operation === VIRTIO_VSOCK_OP_RST) this.#host.gone(this);
+    if (operation === VIRTIO_VSOCK_OP_RW) {
+      if (this.#state === 'closing') this.#armCloseTimer();
+      if (full && this.#hasRoom()) this.#events.outputChanged();
+      this.#finishIfDone();
+    }
     return length;
   }
 
@@ -374,36 +306,29 @@ export class Peer implements VsockConnection {
     this.#events.deliver();
   }
 
-  #sendData(writer: ChainWriter, length: number): void {
-    const full = !this.#hasRoom();
-    this.#output.send(writer, length);
-    if (this.#state === 'closing') this.#armCloseTimer();
-    if (full && this.#hasRoom()) this.#events.outputChanged();
-  }
-
   #onResponse(): void {
-    if (this.#state !== 'connecting' || this.initiator !== 'host' || this.#due.request) {
+    if (this.#state !== 'connecting' || this.initiator !== 'host' || this.#packets.request) {
       this.breach('RESPONSE to no request');
       return;
     }
     this.#state = 'open';
     this.setTimeout(0, undefined);
     this.#host.tell(this);
-    const { largestMessage, allocation } = this.#output;
-    if (this.type === 'seqpacket' && largestMessage > allocation) this.fail(this.#tooLarge(largestMessage));
   }
 
   #onData(header: VsockHeader, reader: ChainReader): void {
-    if (this.#state === 'connecting' || (this.#peerEnded & VIRTIO_VSOCK_SHUTDOWN_F_SEND) !== 0) {
+    if (this.#state === 'connecting' || !this.#ends.peerSends) {
       this.breach('data where there can be none');
       return;
     }
     // Data may be on its way when the guest is told that nobody reads any more.
-    const discard = (this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0;
-    const received = this.#input.receive(header, reader, discard);
-    if (typeof received === 'string') this.breach(received);
-    else if (received) this.#events.inputChanged();
-    else if (discard) this.#tellCredit();
+    const received = this.#input.receive(header, reader, !this.#ends.receives);
+    if (typeof received === 'string') {
+      this.breach(received);
+      return;
+    }
+    if (received) this.#events.inputChanged();
+    this.#tellCredit();
   }
 
   #onShutdown(flags: number): void {
@@ -411,79 +336,62 @@ export class Peer implements VsockConnection {
       this.breach('SHUTDOWN before the connection');
       return;
     }
-    this.#peerEnded |= flags;
+    this.#ends.endOfPeer(flags);
     if ((flags & VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE) !== 0) {
-      const lost = this.#output.size > 0 && this.#state === 'open';
+      // After close() nobody asks any more what became of the data.
+      if (!this.#output.empty && this.#state === 'open') this.#lost = true;
       this.#output.drop();
       this.#events.outputChanged();
-      if (this.#peerEnded === BOTH) {
-        // §5.10.6.5: the reset confirms a clean end; what was received can still be read.
-        this.#toClosed(lost ? this.#resetByGuest() : undefined);
-        this.#due.reset = true;
-      }
-    } else if (this.#peerEnded === BOTH) {
-      this.#toClosed(undefined);
-      this.#due.reset = true;
+    }
+    if (!this.#ends.peerReceives && !this.#ends.peerSends) {
+      // §5.10.6.5: the reset confirms a clean end; what was received can still be read.
+      this.#toClosed(this.#lost ? resetByGuest(this) : undefined);
+      this.#packets.reset = true;
     }
     this.#events.inputChanged();
     this.#finishIfDone();
   }
 
-  /** Both sides said that they send no more, and everything was read: ends the connection. */
+  /** Both sides said that they send no more, and everything was sent and read: ends the connection. */
   #finishIfDone(): void {
     if (this.#state !== 'open' || !this.readEnded) return;
-    if ((this.#ending & VIRTIO_VSOCK_SHUTDOWN_F_SEND) === 0) return;
+    if (this.#ends.sends || !this.#output.empty) return;
     this.#state = 'closing';
-    this.#shutDown(BOTH);
+    this.#shutDown(VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE | VIRTIO_VSOCK_SHUTDOWN_F_SEND);
     this.#armCloseTimer();
   }
 
   #tellCredit(): void {
-    if (!this.#input.credit.shouldTell) return;
-    this.#due.credit = true;
+    if (!this.#input.creditDue) return;
+    this.#packets.credit = true;
     this.#host.ready(this);
   }
 
   #shutDown(flags: number): void {
-    const added = flags & ~this.#ending;
-    if (added === 0) return;
-    this.#ending |= flags;
-    this.#due.shutdown = this.#ending;
+    if (!this.#ends.end(flags)) return;
+    this.#packets.shutdown = this.#ends.mine;
     this.#host.ready(this);
   }
 
+  /** This side has ended the connection as well, and a reset confirms that (§5.10.6.5). */
+  get #endedCleanly(): boolean {
+    return this.#state === 'closing' && !this.#lost;
+  }
+
   #armCloseTimer(): void {
-    this.setTimeout(this.#host.closeTimeout, () => this.fail(undefined));
+    const error = this.#lost ? resetByGuest(this) : undefined;
+    this.setTimeout(this.#host.closeTimeout, () => this.fail(error));
   }
 
   /** For the device: the guest broke the rules of this connection. */
   breach(what: string): void {
-    this.fail(
-      new VirtioDeviceError(
-        'CONNECTION_RESET',
-        `vsock connection to port ${this.peerPort}: the guest sent ${what}`,
-      ),
-    );
-  }
-
-  #tooLarge(size: number): VirtioDeviceError {
-    return new VirtioDeviceError(
-      'MESSAGE_TOO_LARGE',
-      `a message of ${size} bytes, and the guest's buffer has ${this.#output.allocation}`,
-    );
-  }
-
-  #resetByGuest(): VirtioDeviceError {
-    return new VirtioDeviceError(
-      'CONNECTION_RESET',
-      `the guest reset the vsock connection to port ${this.peerPort}`,
-    );
+    this.fail(breachOf(this, what));
   }
 
   #toClosed(error: VirtioDeviceError | undefined): void {
     this.#state = 'closed';
     this.#error = error;
-    this.#due = { request: false, response: false, reset: false, shutdown: 0, credit: false };
+    this.#packets.clear();
     this.setTimeout(0, undefined);
     this.#output.drop();
     this.#events.closed();

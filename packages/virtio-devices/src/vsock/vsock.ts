@@ -1,14 +1,30 @@
-import type { DescriptorChain, Queue } from '@vmm/virtio-queue';
+import type { DescriptorChain } from '@vmm/virtio-queue';
 import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
+import { checkOption, type VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
+import { hostTimer } from '../host-timer.ts';
 import type { SetTimer } from '../rate-limiter.ts';
 import { StateReader } from '../state.ts';
 import { VIRTIO_ID_VSOCK } from '../virtio.ts';
-import type { AbortSignalLike } from '../abort.ts';
 import type { VsockConnection, VsockType } from './connection.ts';
+import { ConnectionTable } from './connections.ts';
+import {
+  VIRTIO_VSOCK_F_SEQPACKET,
+  VIRTIO_VSOCK_F_STREAM,
+  VIRTIO_VSOCK_HEADER_SIZE,
+  VIRTIO_VSOCK_OP_REQUEST,
+  VIRTIO_VSOCK_OP_RST,
+  VMADDR_CID_FIRST_GUEST,
+  VMADDR_CID_HOST,
+  VSOCK_EVENTQ,
+  VSOCK_RXQ,
+  VSOCK_TXQ,
+} from './constants.ts';
+import * as failures from './failures.ts';
+import { VsockHeader } from './header.ts';
+import { Listeners } from './listeners.ts';
 import type {
   VirtioVsockOptions,
   VirtioVsockState,
@@ -18,39 +34,15 @@ import type {
   VsockListener,
   VsockListenOptions,
 } from './options.ts';
-import { ConnectionTable } from './connections.ts';
-import {
-  VIRTIO_VSOCK_F_SEQPACKET,
-  VIRTIO_VSOCK_F_STREAM,
-  VIRTIO_VSOCK_HEADER_SIZE,
-  VIRTIO_VSOCK_OP_REQUEST,
-  VIRTIO_VSOCK_OP_RST,
-  VIRTIO_VSOCK_TYPE_SEQPACKET,
-  VIRTIO_VSOCK_TYPE_STREAM,
-  VMADDR_CID_FIRST_GUEST,
-  VMADDR_CID_HOST,
-  VMADDR_PORT_ANY,
-  VSOCK_EVENTQ,
-  VSOCK_RXQ,
-  VSOCK_TXQ,
-} from './constants.ts';
-import { VsockHeader } from './header.ts';
+import { PacketSender } from './packet-sender.ts';
 import { Peer } from './peer.ts';
-import { Callbacks, SendTurns } from './peer-lists.ts';
+import { Callbacks } from './peer-lists.ts';
+import { typeNumber } from './peer-packets.ts';
 import { ResetEvent } from './reset-event.ts';
-import { ResetReplies } from './replies.ts';
-import { hostTimer } from '../host-timer.ts';
 
 /** Bytes of data from the guest after which the rest waits for the next turn of the event loop. */
 const INPUT_PER_TURN = 1024 * 1024;
-/** Resets for packets of no connection that may wait for buffers. */
-const MAX_REPLIES = 256;
 const MAX_TIMEOUT = 2 ** 31 - 1;
-
-interface Listener {
-  readonly type: VsockType;
-  readonly handler: VsockHandler;
-}
 
 /** Socket device, VIRTIO 1.3 §5.10: connections between programs of the guest and the host. */
 export class VirtioVsock implements VirtioDevice {
@@ -68,35 +60,31 @@ export class VirtioVsock implements VirtioDevice {
   readonly #maxConnections: number;
   readonly #onError: ((error: VirtioDeviceError) => void) | undefined;
   readonly #config = new Uint8Array(8);
-  readonly #listeners = new Map<number, Listener>();
+  readonly #listeners = new Listeners();
   readonly #connections = new ConnectionTable();
-  readonly #replies = new ResetReplies(MAX_REPLIES);
-  readonly #turns = new SendTurns();
+  readonly #sender: PacketSender;
   readonly #callbacks = new Callbacks((peer, cause) => this.#handlerFailed(peer, cause));
   readonly #resetEvent = new ResetEvent();
   readonly #received = new VsockHeader();
-  readonly #sent = new VsockHeader();
   #context: ActivateContext | undefined;
   #paused = false;
   /** Inside of a method that flushes and tells at its end. */
   #busy = false;
-  /** Packets that may be sent in this turn. */
-  #budget = 0;
+  /** Packets of the guest wait until a reset was sent. */
   #inputBlocked = false;
   readonly #statistics = {
     accepted: 0,
     connected: 0,
     refused: 0,
     packetsFromGuest: 0,
-    packetsToGuest: 0,
     bytesFromGuest: 0,
-    bytesToGuest: 0,
     dropped: 0,
   };
 
   /** @throws VirtioDeviceError `INVALID_OPTION` */
   constructor(options: VirtioVsockOptions) {
     this.guestCid = checkOption('guestCid', options.guestCid, VMADDR_CID_FIRST_GUEST, 0xffff_fffe);
+    this.#sender = new PacketSender(this.guestCid);
     this.bufferSize = checkOption('bufferSize', options.bufferSize ?? 262_144, 4096, 2 ** 30);
     this.outputLimit = checkOption('outputLimit', options.outputLimit ?? 262_144, 1, 2 ** 30);
     this.#maxConnections = checkOption('maxConnections', options.maxConnections ?? 1024, 1, 65_536);
@@ -115,7 +103,12 @@ export class VirtioVsock implements VirtioDevice {
   }
 
   get statistics(): VirtioVsockStatistics {
-    return { connections: this.#connections.size, ...this.#statistics };
+    return {
+      connections: this.#connections.size,
+      ...this.#statistics,
+      packetsToGuest: this.#sender.packets,
+      bytesToGuest: this.#sender.bytes,
+    };
   }
 
   /** The guest's driver is there. */
@@ -131,29 +124,23 @@ export class VirtioVsock implements VirtioDevice {
    *   guest's driver goes meanwhile, `TOO_MANY_CONNECTIONS`, `INVALID_ARGUMENT`
    */
   async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockConnection> {
-    checkPort(port, 0xffff_fffe);
+    failures.checkPort(port, 0xffff_fffe);
     const { signal } = options;
     const type = options.type ?? 'stream';
     const timeout = checkOption('timeout', options.timeout ?? this.#connectTimeout, 1, MAX_TIMEOUT);
-    if (signal?.aborted === true) throw aborted(port, signal);
+    if (signal?.aborted === true) throw failures.aborted(port, signal);
+    if (this.#context !== undefined && !takesType(this.#context, type)) throw failures.withoutType(type);
     if (this.#connections.size >= this.#maxConnections) {
-      throw new VirtioDeviceError(
-        'TOO_MANY_CONNECTIONS',
-        `vsock: there are ${this.#connections.size} connections, as many as may be`,
-      );
+      throw failures.tooManyConnections(this.#connections.size);
     }
     const peer = new Peer('host', type, this.#connections.ephemeralPort(), port, this);
     this.#connections.add(peer);
-    const abort = (): void => peer.fail(aborted(port, signal));
+    const abort = (): void => peer.fail(failures.aborted(port, signal));
     signal?.addEventListener('abort', abort, { once: true });
     try {
       await new Promise<void>((resolve) => {
         peer.onOpen = resolve;
-        peer.setTimeout(timeout, () =>
-          peer.fail(
-            new VirtioDeviceError('TIMED_OUT', `vsock port ${port}: no answer of the guest in ${timeout} ms`),
-          ),
-        );
+        peer.setTimeout(timeout, () => peer.fail(failures.noAnswerOfGuest(port, timeout)));
         peer.request();
       });
     } finally {
@@ -171,19 +158,7 @@ export class VirtioVsock implements VirtioDevice {
    * @throws VirtioDeviceError `ADDRESS_IN_USE`, `INVALID_ARGUMENT`
    */
   listen(port: number, handler: VsockHandler, options: VsockListenOptions = {}): VsockListener {
-    checkPort(port, VMADDR_PORT_ANY);
-    if (this.#listeners.has(port)) {
-      throw new VirtioDeviceError('ADDRESS_IN_USE', `vsock port ${port} is listened on already`);
-    }
-    const listener = { type: options.type ?? 'stream', handler };
-    this.#listeners.set(port, listener);
-    return {
-      port,
-      type: listener.type,
-      [Symbol.dispose]: () => {
-        if (this.#listeners.get(port) === listener) this.#listeners.delete(port);
-      },
-    };
+    return this.#listeners.add(port, handler, options);
   }
 
   configRead(offset: number, length: 1 | 2 | 4): number {
@@ -192,8 +167,11 @@ export class VirtioVsock implements VirtioDevice {
 
   activate(context: ActivateContext): void {
     this.#context = context;
-    this.#budget = this.queueSizes[VSOCK_RXQ]!;
     this.#inputBlocked = false;
+    this.#sender.startTurn(this.queueSizes[VSOCK_RXQ]!);
+    for (const peer of this.#connections.all()) {
+      if (!takesType(context, peer.type)) peer.fail(failures.withoutType(peer.type));
+    }
   }
 
   notify(queueIndex: number): void {
@@ -202,19 +180,18 @@ export class VirtioVsock implements VirtioDevice {
     this.#run(() => {
       if (queueIndex === VSOCK_TXQ) this.#drain(context);
       else if (queueIndex === VSOCK_EVENTQ) this.#resetEvent.send(context);
-      else this.#budget = context.queues[VSOCK_RXQ]?.size ?? 0;
+      else this.#sender.startTurn(context.queues[VSOCK_RXQ]?.size ?? 0);
     });
   }
 
   reset(): void {
     this.#context = undefined;
     this.#resetEvent.due = false;
-    this.#replies.clear();
-    this.#turns.clear();
+    this.#sender.clear();
     for (const peer of this.#connections.all()) {
       // What waits for the first driver may wait on.
       if (peer.state === 'connecting' && peer.requested) this.ready(peer);
-      else peer.abandon(new VirtioDeviceError('CONNECTION_RESET', "the guest's vsock driver is gone"));
+      else peer.abandon(failures.driverGone());
     }
   }
 
@@ -246,7 +223,7 @@ export class VirtioVsock implements VirtioDevice {
 
   /** For connections: there may be something to send. */
   ready(peer: Peer): void {
-    this.#turns.add(peer);
+    this.#sender.add(peer);
     if (!this.#busy) this.#run(() => undefined);
   }
 
@@ -276,11 +253,7 @@ export class VirtioVsock implements VirtioDevice {
   }
 
   #handlerFailed(peer: Peer, cause: unknown): void {
-    const error = new VirtioDeviceError(
-      'DEVICE_FAULT',
-      `vsock: what uses the connection from port ${peer.peerPort} to port ${peer.localPort} threw`,
-      { cause },
-    );
+    const error = failures.handlerThrew(peer, cause);
     peer.fail(error);
     this.#onError?.(error);
   }
@@ -294,7 +267,7 @@ export class VirtioVsock implements VirtioDevice {
     let pieces = PIECES_PER_TURN;
     do {
       queue.disableNotifications();
-      while (chains > 0 && bytes > 0 && pieces > 0 && !this.#replies.full) {
+      while (chains > 0 && bytes > 0 && pieces > 0 && !this.#sender.full) {
         const chain = queue.pop();
         if (chain === null) break;
         pieces -= chain.length;
@@ -302,7 +275,7 @@ export class VirtioVsock implements VirtioDevice {
         chains--;
         queue.addUsed(chain, 0);
       }
-      if (this.#replies.full) {
+      if (this.#sender.full) {
         this.#inputBlocked = true;
         break;
       }
@@ -336,7 +309,7 @@ export class VirtioVsock implements VirtioDevice {
     }
     if (peer === undefined) {
       if (!forHost || header.operation !== VIRTIO_VSOCK_OP_REQUEST || !this.#accept(context, header)) {
-        this.#replies.push(header);
+        this.#sender.reply(header);
       }
       return 0;
     }
@@ -358,11 +331,11 @@ export class VirtioVsock implements VirtioDevice {
   /** @returns false when nobody takes the connection */
   #accept(context: ActivateContext, header: VsockHeader): boolean {
     const port = header.destinationPort;
-    const listener = this.#listeners.get(port) ?? this.#listeners.get(VMADDR_PORT_ANY);
+    const listener = this.#listeners.find(port);
     if (
       listener === undefined ||
       header.type !== typeNumber(listener.type) ||
-      (listener.type === 'seqpacket' && !context.features.has(VIRTIO_VSOCK_F_SEQPACKET)) ||
+      !takesType(context, listener.type) ||
       this.#connections.size >= this.#maxConnections
     ) {
       this.#statistics.refused++;
@@ -371,9 +344,7 @@ export class VirtioVsock implements VirtioDevice {
     const peer = new Peer('guest', listener.type, port, header.sourcePort, this);
     peer.takeCredit(header);
     this.#connections.add(peer);
-    peer.setTimeout(this.#connectTimeout, () =>
-      peer.fail(new VirtioDeviceError('TIMED_OUT', `vsock port ${port}: the listener did not answer`)),
-    );
+    peer.setTimeout(this.#connectTimeout, () => peer.fail(failures.noAnswerOfListener(peer)));
     peer.onOpen = () => this.#hand(peer, listener.handler);
     this.tell(peer);
     return true;
@@ -395,51 +366,12 @@ export class VirtioVsock implements VirtioDevice {
   /** Sends what is due, as far as the driver lent buffers. */
   #flush(): void {
     const context = this.#context;
-    const queue = context?.queues[VSOCK_RXQ];
-    if (context === undefined || queue === undefined || this.#paused) return;
-    for (;;) {
-      const peer = this.#turns.next();
-      if (this.#replies.empty && peer === undefined) {
-        // Buffers that come back are of no interest until there is something to put into them.
-        queue.disableNotifications();
-        break;
-      }
-      if (this.#budget === 0) {
-        context.renotify(VSOCK_RXQ);
-        break;
-      }
-      const chain = queue.pop();
-      if (chain === null) {
-        if (queue.enableNotifications()) continue;
-        break;
-      }
-      if (chain.writableBytes <= VIRTIO_VSOCK_HEADER_SIZE) {
-        context.interrupt.needsReset('a receive buffer has no room for a header and data (§5.10.6.1)');
-        return;
-      }
-      this.#budget--;
-      this.#send(queue, chain, peer);
-    }
-    if (queue.needsInterrupt()) context.interrupt.queue(VSOCK_RXQ);
-    if (this.#inputBlocked && !this.#replies.full) {
+    if (context === undefined || this.#paused) return;
+    this.#sender.send(context);
+    if (this.#inputBlocked && !this.#sender.full) {
       this.#inputBlocked = false;
       context.renotify(VSOCK_TXQ);
     }
-  }
-
-  #send(queue: Queue, chain: DescriptorChain, peer: Peer | undefined): void {
-    const { writer } = chain;
-    const header = this.#sent;
-    if (!this.#replies.empty) {
-      this.#replies.shift(header, this.guestCid);
-      writer.write(header.bytes);
-    } else if (peer !== undefined) {
-      header.setAddresses(VMADDR_CID_HOST, 0, peer.localPort, this.guestCid, peer.peerPort);
-      this.#statistics.bytesToGuest += peer.send(peer.nextOperation(), header, writer);
-      this.#turns.pass();
-    }
-    this.#statistics.packetsToGuest++;
-    queue.addUsed(chain, writer.position);
   }
 }
 
@@ -447,20 +379,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }
 
-function typeNumber(type: VsockType): number {
-  return type === 'stream' ? VIRTIO_VSOCK_TYPE_STREAM : VIRTIO_VSOCK_TYPE_SEQPACKET;
-}
-
-function checkPort(port: number, maximum: number): void {
-  if (Number.isInteger(port) && port >= 0 && port <= maximum) return;
-  throw new VirtioDeviceError(
-    'INVALID_ARGUMENT',
-    `a vsock port is an integer from 0 to ${maximum}, not ${port}`,
-  );
-}
-
-function aborted(port: number, signal: AbortSignalLike | undefined): VirtioDeviceError {
-  return new VirtioDeviceError('ABORTED', `connecting to vsock port ${port} was aborted`, {
-    cause: signal?.reason,
-  });
+/** Whether the driver can have a connection of that type, §5.10.3. */
+function takesType({ features }: ActivateContext, type: VsockType): boolean {
+  return type === 'stream' || features.has(VIRTIO_VSOCK_F_SEQPACKET);
 }
