@@ -1,13 +1,12 @@
-import type { DescriptorChain } from '@vmm/virtio-queue';
-import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
-import { drainQueue, MAX_QUEUE_SIZE, PIECES_PER_TURN } from '../drain.ts';
-import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
+import { drainQueue, MAX_QUEUE_SIZE } from '../drain.ts';
+import { checkOption, VirtioDeviceError } from '../errors.ts';
 import { FeatureSet } from '../features.ts';
 import type { SetTimer } from '../rate-limiter.ts';
 import { StateReader } from '../state.ts';
 import { VIRTIO_ID_BALLOON } from '../virtio.ts';
 import { hostTimer } from '../host-timer.ts';
+import { BalloonConfig } from './config.ts';
 import {
   VIRTIO_BALLOON_F_DEFLATE_ON_OOM,
   VIRTIO_BALLOON_F_FREE_PAGE_HINT,
@@ -16,9 +15,9 @@ import {
   VIRTIO_BALLOON_F_STATS_VQ,
   VIRTIO_BALLOON_PAGE_SIZE,
 } from './constants.ts';
+import { GivenPages } from './given-pages.ts';
 import { HintingSession } from './hinting.ts';
 import type { FreePageHints, FreePageSink } from './hinting.ts';
-import { ReleaseBatch } from './release.ts';
 import type { MemoryRelease } from './release.ts';
 import { BALLOON_QUEUES, queueRoles } from './roles.ts';
 import type { QueueRole } from './roles.ts';
@@ -27,14 +26,6 @@ import type { GuestStatisticsOptions } from './statistics-queue.ts';
 import type { BalloonGuestStatistics } from './statistics.ts';
 
 const PAGE = VIRTIO_BALLOON_PAGE_SIZE;
-/** Page numbers that one turn of the event loop takes. */
-const PAGES_PER_TURN = 16_384;
-/** Bytes of reported pages that one turn gives back. */
-const REPORTED_PER_TURN = 256 * 1024 * 1024;
-
-/** Fields of `struct virtio_balloon_config`, VIRTIO 1.3 §5.5.4. */
-const CONFIG = { pages: 0, actual: 4, hintCommand: 8, poison: 12, size: 16 } as const;
-
 export interface VirtioBalloonOptions {
   /** Gives memory back to the host. Without it the guest's memory is only taken from the guest. */
   readonly release?: MemoryRelease;
@@ -89,21 +80,14 @@ export class VirtioBalloon implements VirtioDevice {
   readonly queueSizes: readonly number[];
   /** The guest says how large its balloon is; bytes. */
   onActual: ((bytes: number) => void) | undefined;
-  readonly #onError: ((error: VirtioDeviceError) => void) | undefined;
-  readonly #config = new Uint8Array(CONFIG.size);
-  readonly #view = new DataView(this.#config.buffer);
-  readonly #batch: ReleaseBatch;
+  readonly #config = new BalloonConfig();
+  readonly #given: GivenPages;
   readonly #statisticsQueue: StatisticsQueue;
   readonly #hinting: HintingSession;
-  readonly #done: DescriptorChain[] = [];
   #roles: readonly (QueueRole | undefined)[] = [];
   #context: ActivateContext | undefined;
-  /** The chain of page numbers of which some were read. */
-  #inflating: DescriptorChain | undefined;
-  /** The chain of reported pages of which some were given back. */
-  #reporting: { readonly chain: DescriptorChain; piece: number; done: number } | undefined;
   #configDue = false;
-  readonly #counters = { inflatedPages: 0, deflatedPages: 0, reportedBytes: 0 };
+  #deflatedPages = 0;
 
   /** @throws VirtioDeviceError `INVALID_OPTION` */
   constructor(options: VirtioBalloonOptions = {}) {
@@ -121,35 +105,40 @@ export class VirtioBalloon implements VirtioDevice {
     this.queueSizes = new Array<number>(BALLOON_QUEUES).fill(
       checkOption('queueSize', options.queueSize ?? 128, 1, MAX_QUEUE_SIZE),
     );
-    this.#onError = options.onError;
-    this.#batch = new ReleaseBatch(options.release);
+    this.#given = new GivenPages(options.release, options.onError);
     this.#statisticsQueue = new StatisticsQueue(
       options.setTimer ?? hostTimer,
       checkOption('statisticsInterval', options.statisticsInterval ?? 0, 0, 2 ** 31 - 1),
       options.onStatistics,
     );
-    this.#hinting = new HintingSession((command) => this.#setConfig(CONFIG.hintCommand, command));
+    this.#hinting = new HintingSession((command) => {
+      if (this.#config.hintCommand === command) return;
+      this.#config.hintCommand = command;
+      this.#context?.interrupt.config();
+    });
     this.setTarget(options.target ?? 0);
   }
 
   /** Size that the balloon is to have, in bytes. */
   get target(): number {
-    return this.#view.getUint32(CONFIG.pages, true) * PAGE;
+    return this.#config.target;
   }
 
   /** Size that the guest says its balloon has, in bytes. Any value is possible. */
   get actual(): number {
-    return this.#view.getUint32(CONFIG.actual, true) * PAGE;
+    return this.#config.actual * PAGE;
   }
 
   get statistics(): VirtioBalloonStatistics {
-    const { released, calls, refused } = this.#batch;
+    const { inflatedPages, reportedBytes, batch } = this.#given;
     return {
-      ...this.#counters,
+      inflatedPages,
+      deflatedPages: this.#deflatedPages,
+      reportedBytes,
       hintedBytes: this.#hinting.bytes,
-      releasedBytes: released,
-      releaseCalls: calls,
-      refusedPages: refused,
+      releasedBytes: batch.released,
+      releaseCalls: batch.calls,
+      refusedPages: batch.refused,
     };
   }
 
@@ -169,7 +158,9 @@ export class VirtioBalloon implements VirtioDevice {
     if (bytes % PAGE !== 0) {
       throw new VirtioDeviceError('INVALID_OPTION', `target must be a multiple of ${PAGE}, not ${bytes}`);
     }
-    this.#setConfig(CONFIG.pages, bytes / PAGE);
+    if (bytes === this.target) return;
+    this.#config.pages = bytes / PAGE;
+    this.#context?.interrupt.config();
   }
 
   /**
@@ -195,18 +186,12 @@ export class VirtioBalloon implements VirtioDevice {
   }
 
   configRead(offset: number, length: 1 | 2 | 4): number {
-    return readConfigSpace(this.#config, offset, length);
+    return this.#config.read(offset, length);
   }
 
   configWrite(offset: number, length: 1 | 2 | 4, value: number): void {
     const before = this.actual;
-    for (let i = 0; i < length; i++) {
-      const at = offset + i;
-      // The driver may write `actual` and `poison_val` (§5.5.4).
-      const mine =
-        (at >= CONFIG.actual && at < CONFIG.hintCommand) || (at >= CONFIG.poison && at < CONFIG.size);
-      if (mine) this.#config[at] = value >>> (8 * i);
-    }
+    this.#config.write(offset, length, value);
     if (this.actual !== before) this.onActual?.(this.actual);
   }
 
@@ -222,11 +207,11 @@ export class VirtioBalloon implements VirtioDevice {
     if (context === undefined) return;
     switch (this.#roles[queueIndex]) {
       case 'inflate':
-        this.#inflate(context, queueIndex);
+        this.#given.inflate(context, queueIndex);
         break;
       case 'deflate':
         drainQueue(context, queueIndex, (chain) => {
-          this.#counters.deflatedPages += Math.floor(chain.readableBytes / 4);
+          this.#deflatedPages += Math.floor(chain.readableBytes / 4);
           return 0;
         });
         break;
@@ -237,7 +222,7 @@ export class VirtioBalloon implements VirtioDevice {
         drainQueue(context, queueIndex, (chain) => this.#hinting.receive(chain));
         break;
       case 'reporting':
-        this.#report(context, queueIndex);
+        this.#given.report(context, queueIndex, this.#keepsContents(context));
         break;
       case undefined:
         break;
@@ -246,30 +231,25 @@ export class VirtioBalloon implements VirtioDevice {
 
   reset(): void {
     this.#context = undefined;
-    this.#inflating = undefined;
-    this.#reporting = undefined;
+    this.#given.forgetInflating();
+    this.#given.forgetReporting();
     this.#roles = [];
     this.#configDue = false;
-    this.#view.setUint32(CONFIG.actual, 0, true);
-    this.#view.setUint32(CONFIG.poison, 0, true);
+    this.#config.reset();
     this.#statisticsQueue.reset();
     this.#hinting.reset();
   }
 
   queueReset(queueIndex: number): void {
     const role = this.#roles[queueIndex];
-    if (role === 'inflate') this.#inflating = undefined;
-    if (role === 'reporting') this.#reporting = undefined;
+    if (role === 'inflate') this.#given.forgetInflating();
+    if (role === 'reporting') this.#given.forgetReporting();
     if (role === 'statistics') this.#statisticsQueue.forgetChain();
   }
 
   pause(): void {
     const queue = (role: QueueRole) => this.#context?.queues[this.#roles.indexOf(role)];
-    // What was given back of them is given back again, which changes nothing: the guest has not got them back.
-    if (this.#inflating !== undefined) queue('inflate')?.undoPop(this.#inflating);
-    if (this.#reporting !== undefined) queue('reporting')?.undoPop(this.#reporting.chain);
-    this.#inflating = undefined;
-    this.#reporting = undefined;
+    this.#given.undo(queue('inflate'), queue('reporting'));
     this.#statisticsQueue.pause();
   }
 
@@ -281,14 +261,8 @@ export class VirtioBalloon implements VirtioDevice {
   }
 
   save(): VirtioBalloonState {
-    const view = this.#view;
-    return {
-      version: 1,
-      target: this.target,
-      actual: view.getUint32(CONFIG.actual, true),
-      poison: view.getUint32(CONFIG.poison, true),
-      hintCommand: view.getUint32(CONFIG.hintCommand, true),
-    };
+    const { target, actual, poison, hintCommand } = this.#config;
+    return { version: 1, target, actual, poison, hintCommand };
   }
 
   restore(state: unknown): void {
@@ -304,124 +278,16 @@ export class VirtioBalloon implements VirtioDevice {
     const actual = reader.uint32('actual');
     const poison = reader.uint32('poison');
     const hintCommand = reader.uint32('hintCommand');
-    const view = this.#view;
-    view.setUint32(CONFIG.pages, target / PAGE, true);
-    view.setUint32(CONFIG.actual, actual, true);
-    view.setUint32(CONFIG.poison, poison, true);
+    this.#config.pages = target / PAGE;
+    this.#config.actual = actual;
+    this.#config.poison = poison;
     // Whoever asked for hints is not here: the guest may have its pages back.
-    view.setUint32(CONFIG.hintCommand, this.#hinting.restore(hintCommand), true);
+    this.#config.hintCommand = this.#hinting.restore(hintCommand);
     this.#configDue = true;
   }
 
-  #setConfig(field: number, value: number): void {
-    if (this.#view.getUint32(field, true) === value) return;
-    this.#view.setUint32(field, value, true);
-    this.#context?.interrupt.config();
-  }
-
-  #inflate(context: ActivateContext, index: number): void {
-    const queue = context.queues[index];
-    if (queue === undefined) return;
-    let budget = PAGES_PER_TURN;
-    let pieces = PIECES_PER_TURN;
-    let chains = queue.size;
-    do {
-      queue.disableNotifications();
-      while (budget > 0 && chains > 0 && pieces > 0) {
-        const chain = this.#inflating ?? queue.pop();
-        if (chain === null) break;
-        this.#inflating = chain;
-        const count = this.#batch.readPages(chain.reader, budget);
-        budget -= count;
-        this.#counters.inflatedPages += count;
-        if (chain.reader.remaining < 4) {
-          this.#inflating = undefined;
-          this.#done.push(chain);
-          chains--;
-          pieces -= chain.length;
-        }
-        if (this.#batch.full) this.#giveBack(context, index);
-      }
-      this.#giveBack(context, index);
-      if (budget === 0 || chains === 0 || pieces <= 0) {
-        context.renotify(index);
-        break;
-      }
-    } while (queue.enableNotifications());
-    if (queue.needsInterrupt()) context.interrupt.queue(index);
-  }
-
-  #report(context: ActivateContext, index: number): void {
-    const queue = context.queues[index];
-    if (queue === undefined) return;
-    let budget = REPORTED_PER_TURN;
-    let pieces = PIECES_PER_TURN;
-    let chains = queue.size;
-    do {
-      queue.disableNotifications();
-      while (budget > 0 && chains > 0 && pieces > 0) {
-        if (this.#reporting === undefined) {
-          const chain = queue.pop();
-          if (chain === null) break;
-          this.#reporting = { chain, piece: chain.readableCount, done: 0 };
-        }
-        budget -= this.#reportSome(context, index, this.#reporting, budget);
-        const { chain, piece } = this.#reporting;
-        if (piece < chain.length) continue;
-        this.#reporting = undefined;
-        this.#done.push(chain);
-        chains--;
-        pieces -= chain.length;
-      }
-      this.#giveBack(context, index);
-      if (budget <= 0 || chains === 0 || pieces <= 0) {
-        context.renotify(index);
-        break;
-      }
-    } while (queue.enableNotifications());
-    if (queue.needsInterrupt()) context.interrupt.queue(index);
-  }
-
-  /** Takes pieces of a reported chain, at most about `limit` bytes. @returns bytes */
-  #reportSome(
-    context: ActivateContext,
-    index: number,
-    at: { readonly chain: DescriptorChain; piece: number; done: number },
-    limit: number,
-  ): number {
-    let taken = 0;
-    // What the guest fills its free pages with has to be there when it takes them back (§5.5.6.6).
-    const keep =
-      context.features.has(VIRTIO_BALLOON_F_PAGE_POISON) && this.#view.getUint32(CONFIG.poison, true) !== 0;
-    while (at.piece < at.chain.length && taken < limit) {
-      const size = at.chain.size(at.piece);
-      const length = Math.min(size - at.done, limit - taken);
-      if (!keep) this.#batch.addRange(at.chain.address(at.piece) + at.done, length);
-      taken += length;
-      at.done += length;
-      if (at.done === size) {
-        at.piece++;
-        at.done = 0;
-      }
-      if (this.#batch.full) this.#giveBack(context, index);
-    }
-    this.#counters.reportedBytes += taken;
-    return taken;
-  }
-
-  /** Gives memory back, and then the chains that named it: the guest may use the pages from then on. */
-  #giveBack(context: ActivateContext, index: number): void {
-    try {
-      this.#batch.flush(context.memory);
-    } catch (cause) {
-      this.#onError?.(
-        new VirtioDeviceError('IO_ERROR', `balloon: memory was not given back: ${messageOf(cause)}`, {
-          cause,
-        }),
-      );
-    }
-    const queue = context.queues[index];
-    for (const chain of this.#done) queue?.addUsed(chain, 0);
-    this.#done.length = 0;
+  /** What the guest fills its free pages with has to be there when it takes them back (§5.5.6.6). */
+  #keepsContents({ features }: ActivateContext): boolean {
+    return features.has(VIRTIO_BALLOON_F_PAGE_POISON) && this.#config.poison !== 0;
   }
 }
