@@ -120,6 +120,24 @@ describe.each(DRIVER_COMBINATIONS)('the link, $transport and $ring rings', (how)
     expect(rig.driver.readConfig(6, 2)).toBe(net.VIRTIO_NET_S_LINK_UP);
   });
 
+  it('a driver that was restored is asked to announce the guest (§5.1.6.5.4)', async () => {
+    const first = new NetRig(new TestBackend(), {}, how);
+    await first.driver.transport.pause();
+    const state = first.driver.transport.save();
+    first.driver.transport.resume();
+    expect(first.driver.readConfig(6, 2)).toBe(net.VIRTIO_NET_S_LINK_UP);
+
+    const device = new VirtioNet({ backend: new TestBackend() });
+    const restored = createDriver(device, { ...how, memory: first.driver.memory });
+    restored.transport.restore(state);
+    restored.interrupt.take();
+    restored.transport.resume();
+    expect(restored.acknowledge() & 2).toBe(2);
+    expect(restored.readConfig(6, 2)).toBe(net.VIRTIO_NET_S_LINK_UP | net.VIRTIO_NET_S_ANNOUNCE);
+    restored.status = 0;
+    expect(restored.readConfig(6, 2)).toBe(net.VIRTIO_NET_S_LINK_UP);
+  });
+
   it('a saved device goes on elsewhere: rings, address, filter, pairs, offloads and link', async () => {
     const offloads = [net.VIRTIO_NET_F_GUEST_CSUM];
     const make = (mac: string): NetRig =>

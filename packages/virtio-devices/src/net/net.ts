@@ -1,5 +1,4 @@
 import type { DescriptorChain } from '@vmm/virtio-queue';
-import { readConfigSpace } from '../config-space.ts';
 import type { ActivateContext, VirtioDevice } from '../device.ts';
 import { drainQueue, MAX_QUEUE_SIZE } from '../drain.ts';
 import { checkOption, messageOf, VirtioDeviceError } from '../errors.ts';
@@ -7,6 +6,7 @@ import { FeatureSet } from '../features.ts';
 import type { RateLimiter } from '../rate-limiter.ts';
 import { VIRTIO_ID_NET } from '../virtio.ts';
 import type { NetBackend, NetBackendClient } from './backend.ts';
+import { NetConfig } from './config.ts';
 import * as net from './constants.ts';
 import { type ControlTarget, runControl } from './control.ts';
 import { FILTER_VLAN, ReceiveFilter } from './filter.ts';
@@ -20,10 +20,6 @@ import { TransmitBatch } from './transmit-batch.ts';
 import { Transmitter } from './transmitter.ts';
 
 const CONTROL_QUEUE_SIZE = 64;
-/** Full, §5.1.4. */
-const DUPLEX_FULL = 1;
-const UNKNOWN_SPEED = 0xffff_ffff;
-const UNKNOWN_DUPLEX = 0xff;
 
 interface QueuePair {
   readonly index: number;
@@ -44,7 +40,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
   readonly queueSizes: readonly number[];
   readonly backend: NetBackend;
   readonly #maximumPairs: number;
-  readonly #config = new Uint8Array(net.VIRTIO_NET_CONFIG_SIZE);
+  readonly #config: NetConfig;
   readonly #filter: ReceiveFilter;
   readonly #receiveLimiter: RateLimiter | undefined;
   readonly #transmitLimiter: RateLimiter | undefined;
@@ -57,10 +53,11 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
   #guestOffloads: FeatureSet = FeatureSet.EMPTY;
   /** What `restore()` read, until `activate()` uses it. */
   #restored: VirtioNetState | undefined;
+  /** The driver is to announce the guest when it goes on: it may be in another place of the network. */
+  #announceDue = false;
   #linkUp: boolean;
   #carrier = true;
   #paused = false;
-  #generation = 0;
   readonly #counters = {
     receivedFrames: 0,
     receivedBytes: 0,
@@ -95,7 +92,9 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     ];
     const mtu = options.mtu ?? backend.mtu;
     const { speed } = options;
-    this.#writeConfig(mac, mtu, speed);
+    this.#config = new NetConfig(this.#maximumPairs, mtu, speed);
+    this.#config.setMac(mac);
+    this.#config.setLinkUp(this.linkUp);
     const bits = [
       net.VIRTIO_NET_F_MAC,
       net.VIRTIO_NET_F_STATUS,
@@ -115,10 +114,10 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     );
     this.#control = {
       filter: this.#filter,
-      macChanged: () => this.#macChanged(),
+      macChanged: () => this.#config.setMac(this.#filter.mac),
       setQueuePairs: (pairs) => this.#setQueuePairs(pairs),
       setGuestOffloads: (low, high) => this.#setGuestOffloads(new FeatureSet(low, high)),
-      announceAcknowledged: () => this.#setStatus(net.VIRTIO_NET_S_ANNOUNCE, false),
+      announceAcknowledged: () => void this.#config.setAnnounce(false),
     };
     if (options.receiveLimiter !== undefined) {
       options.receiveLimiter.onReady = (): void => this.#forEachPair((pair) => this.#receive(pair));
@@ -145,7 +144,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
   }
 
   get configGeneration(): number {
-    return this.#generation;
+    return this.#config.generation;
   }
 
   get statistics(): VirtioNetStatistics {
@@ -168,18 +167,18 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
 
   /** Has the guest tell the network where it is (VIRTIO_NET_S_ANNOUNCE), for switches that learned otherwise. */
   announce(): void {
-    if (this.#context?.features.has(net.VIRTIO_NET_F_GUEST_ANNOUNCE) === true) {
-      this.#setStatus(net.VIRTIO_NET_S_ANNOUNCE, true);
-    }
+    if (this.#context?.features.has(net.VIRTIO_NET_F_GUEST_ANNOUNCE) !== true) return;
+    if (this.#config.setAnnounce(true)) this.#configChanged();
   }
 
   configRead(offset: number, length: 1 | 2 | 4): number {
-    return readConfigSpace(this.#config, offset, length);
+    return this.#config.read(offset, length);
   }
 
   activate(context: ActivateContext): void {
     const restored = this.#restored;
     this.#restored = undefined;
+    this.#announceDue = restored !== undefined;
     this.#context = context;
     const { features, memory } = context;
     const mergeable = features.has(net.VIRTIO_NET_F_MRG_RXBUF);
@@ -223,8 +222,9 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     this.#activePairs = 1;
     this.#guestOffloads = FeatureSet.EMPTY;
     this.#filter.reset();
-    this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
-    this.#config[net.VIRTIO_NET_CONFIG_STATUS]! &= ~net.VIRTIO_NET_S_ANNOUNCE;
+    this.#config.setMac(this.#filter.mac);
+    this.#config.setAnnounce(false);
+    this.#announceDue = false;
     this.#receiveLimiter?.cancel();
     this.#transmitLimiter?.cancel();
     this.backend.configure(undefined);
@@ -252,6 +252,8 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
 
   resume(): void {
     this.#paused = false;
+    if (this.#announceDue) this.announce();
+    this.#announceDue = false;
   }
 
   save(): VirtioNetState {
@@ -276,9 +278,9 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     if (restored.transmitLimiter !== null) this.#transmitLimiter?.restore(restored.transmitLimiter);
     this.#restored = restored;
     this.#filter.restore(restored.mac, restored.filter);
-    this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
+    this.#config.setMac(this.#filter.mac);
     this.#linkUp = restored.linkUp;
-    this.#writeStatus();
+    this.#config.setLinkUp(this.linkUp);
   }
 
   /** For the backend. */
@@ -352,49 +354,13 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     this.backend.configure({ guestOffloads: this.#guestOffloads, queuePairs: this.#activePairs });
   }
 
-  #macChanged(): void {
-    this.#config.set(this.#filter.mac, net.VIRTIO_NET_CONFIG_MAC);
-    this.#generation++;
-  }
-
   #linkChanged(): void {
-    this.#writeStatus();
-    this.#configChanged();
+    if (this.#config.setLinkUp(this.linkUp)) this.#configChanged();
     if (this.linkUp) this.#forEachPair(({ index }) => this.#context?.renotify(2 * index));
-  }
-
-  #writeStatus(): void {
-    const at = net.VIRTIO_NET_CONFIG_STATUS;
-    const rest = this.#config[at]! & ~net.VIRTIO_NET_S_LINK_UP;
-    this.#config[at] = rest | (this.linkUp ? net.VIRTIO_NET_S_LINK_UP : 0);
-    this.#generation++;
-  }
-
-  #setStatus(bit: number, on: boolean): void {
-    const at = net.VIRTIO_NET_CONFIG_STATUS;
-    const before = this.#config[at]!;
-    const after = on ? before | bit : before & ~bit;
-    if (after === before) return;
-    this.#config[at] = after;
-    this.#generation++;
-    if (on) this.#configChanged();
   }
 
   #configChanged(): void {
     if (this.#context?.features.has(net.VIRTIO_NET_F_STATUS) === true) this.#context.interrupt.config();
-  }
-
-  #writeConfig(mac: Uint8Array, mtu: number | undefined, speed: number | undefined): void {
-    const view = new DataView(this.#config.buffer);
-    this.#config.set(mac, net.VIRTIO_NET_CONFIG_MAC);
-    view.setUint16(net.VIRTIO_NET_CONFIG_MAX_VIRTQUEUE_PAIRS, this.#maximumPairs, true);
-    if (mtu !== undefined) {
-      view.setUint16(net.VIRTIO_NET_CONFIG_MTU, checkOption('mtu', mtu, 68, 65535), true);
-    }
-    const mbits = speed === undefined ? UNKNOWN_SPEED : checkOption('speed', speed, 0, 0x7fff_ffff);
-    view.setUint32(net.VIRTIO_NET_CONFIG_SPEED, mbits, true);
-    this.#config[net.VIRTIO_NET_CONFIG_DUPLEX] = speed === undefined ? UNKNOWN_DUPLEX : DUPLEX_FULL;
-    this.#writeStatus();
   }
 
   #forEachPair(action: (pair: QueuePair) => void): void {
