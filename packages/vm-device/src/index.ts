@@ -10,13 +10,12 @@ export { PciRoot } from './pci/root.ts';
 export type { PciAddress, PciRootOptions, PciRootState, PciStatistics } from './pci/root.ts';
 export { PciFunction } from './pci/function.ts';
 export type {
-  PciCapability,
-  PciCapabilityOptions,
   PciFunctionHost,
   PciFunctionOptions,
   PciFunctionState,
   PciMsixOptions,
 } from './pci/function.ts';
+export type { PciCapability, PciCapabilityOptions } from './pci/capabilities.ts';
 export { PciBar } from './pci/bar.ts';
 export type { PciBarKind, PciBarOptions } from './pci/bar.ts';
 export type { BarBus } from './pci/bar-map.ts';

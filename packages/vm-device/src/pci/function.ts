@@ -2,6 +2,8 @@ import type { BusDevice, MsiController } from '../device.ts';
 import { VmDeviceError } from '../errors.ts';
 import { PciBar } from './bar.ts';
 import type { PciBarOptions } from './bar.ts';
+import { PciCapabilities } from './capabilities.ts';
+import type { PciCapability, PciCapabilityOptions } from './capabilities.ts';
 import { PciConfigSpace } from './config-space.ts';
 import { EXPRESS_BODY, EXPRESS_DEVICE_CONTROL, EXPRESS_INITIATE_FLR, EXPRESS_WRITABLE } from './express.ts';
 import { PciMsix } from './msix.ts';
@@ -41,27 +43,6 @@ export interface PciFunctionOptions {
   readonly onReset?: () => void;
 }
 
-export interface PciCapabilityOptions {
-  /** Bits of each byte of the body that software may write. Default: none. */
-  readonly writable?: ArrayLike<number>;
-  /** Software is about to read a part of the body, and no more than that. Must not throw. */
-  readonly onRead?: (offset: number, length: 1 | 2 | 4) => void;
-  /** Software wrote to a part of the body. Must not throw. */
-  readonly onWrite?: (offset: number, length: 1 | 2 | 4) => void;
-}
-
-/** A capability in configuration space. */
-export interface PciCapability {
-  /** Where its ID is. */
-  readonly offset: number;
-  /** What follows ID and next pointer; live: what is written here is what software reads. */
-  readonly body: Uint8Array;
-}
-
-interface Capability extends PciCapability, PciCapabilityOptions {
-  readonly id: number;
-}
-
 /** What a function needs of the place it is plugged into; a {@link PciRoot} is that. */
 export interface PciFunctionHost {
   /** Bus, device and function, as one number (requester ID). */
@@ -90,11 +71,10 @@ export class PciFunction {
   /** Present when the function has MSI-X. */
   readonly msix: PciMsix | undefined;
   readonly #space = new PciConfigSpace();
-  readonly #capabilities: Capability[] = [];
+  readonly #capabilities: PciCapabilities;
   readonly #onReset: (() => void) | undefined;
   #host: PciFunctionHost | undefined;
   #msixControl = 0;
-  #free = pci.PCI_HEADER_SIZE;
   #intx = false;
   #initial: Uint8Array | undefined;
 
@@ -103,6 +83,7 @@ export class PciFunction {
     this.name = options.name;
     this.#onReset = options.onReset;
     const space = this.#space;
+    this.#capabilities = new PciCapabilities(space, options.name);
     space.set(pci.PCI_VENDOR_ID, 2, options.vendorId);
     space.set(pci.PCI_DEVICE_ID, 2, options.deviceId);
     space.set(pci.PCI_REVISION_ID, 1, options.revision ?? 0);
@@ -153,39 +134,12 @@ export class PciFunction {
    * @throws VmDeviceError `EXHAUSTED` when the 192 bytes for capabilities are used up
    */
   addCapability(id: number, body: ArrayLike<number>, options: PciCapabilityOptions = {}): PciCapability {
-    const offset = this.#free;
-    const size = 2 + body.length;
-    if (offset + size > pci.PCI_CONFIG_SIZE) {
-      throw new VmDeviceError('EXHAUSTED', `${this.name}: no room for a capability of ${size} bytes`);
-    }
-    const space = this.#space;
-    const previous = this.#capabilities.at(-1);
-    space.set(previous === undefined ? pci.PCI_CAPABILITIES_POINTER : previous.offset + 1, 1, offset);
-    space.set(pci.PCI_STATUS, 2, space.read(pci.PCI_STATUS, 2) | pci.PCI_STATUS_CAPABILITIES_LIST);
-    space.set(offset, 1, id);
-    for (let i = 0; i < body.length; i++) {
-      space.set(offset + 2 + i, 1, body[i]!);
-      space.allowWrite(offset + 2 + i, 1, options.writable?.[i] ?? 0);
-    }
-    this.#free = (offset + size + 3) & ~3;
-    const capability = {
-      ...options,
-      id,
-      offset,
-      body: space.bytes.subarray(offset + 2, offset + size),
-    };
-    this.#capabilities.push(capability);
-    return capability;
+    return this.#capabilities.add(id, body, options);
   }
 
   /** A configuration read of software; what is not implemented reads as 0. */
   readConfig(offset: number, length: 1 | 2 | 4): number {
-    for (const capability of this.#capabilities) {
-      const at = offset - capability.offset - 2;
-      if (capability.onRead !== undefined && at < capability.body.length && at + length > 0) {
-        capability.onRead(at, length);
-      }
-    }
+    this.#capabilities.beforeRead(offset, length);
     return this.#space.read(offset, length);
   }
 
@@ -200,12 +154,7 @@ export class PciFunction {
     } else if (offset < pci.PCI_BASE_ADDRESS_0 + 24 && end > pci.PCI_BASE_ADDRESS_0) {
       this.#updateBars();
     }
-    for (const capability of this.#capabilities) {
-      const at = offset - capability.offset - 2;
-      if (capability.onWrite !== undefined && at < capability.body.length && at + length > 0) {
-        capability.onWrite(at, length);
-      }
-    }
+    this.#capabilities.afterWrite(offset, length);
   }
 
   /** As an access at `offset` of what a BAR decodes, whether it is decoded or not. */
