@@ -26,8 +26,12 @@ export class DescriptorChain {
   #bytes = 0;
   #readableBytes = 0;
   #sawWritable = false;
-  /** Where the last buffer was; the next one is likely to be there too. */
-  #region: GuestRegion | undefined;
+  /**
+   * A region that devices may write, where the last buffer in one was; the next is likely to be there too. Numbers of
+   * the chain's own, of which the optimiser knows that they are doubles.
+   */
+  #regionStart = Infinity;
+  #regionEnd = -Infinity;
   /** Two doubles a piece: its guest address and its size. */
   #pieces = new Float64Array(8);
   #reader: ChainReader | undefined;
@@ -118,8 +122,8 @@ export class DescriptorChain {
     this.#bytes = 0;
     this.#readableBytes = 0;
     this.#sawWritable = false;
-    this.#reader?.rewind();
-    this.#writer?.rewind();
+    if (this.#reader !== undefined) this.#reader.rewind();
+    if (this.#writer !== undefined) this.#writer.rewind();
   }
 
   /** For queues: says what the ring identifies the chain by. */
@@ -135,23 +139,23 @@ export class DescriptorChain {
    * @throws VirtioQueueError `READABLE_AFTER_WRITABLE`, `CHAIN_TOO_LARGE`, `BUFFER_OUT_OF_RANGE`, `BUFFER_READ_ONLY`
    */
   append(address: number, size: number, writable: boolean): void {
-    const region = this.#region;
+    const pieces = this.#pieces;
     const i = this.#length;
+    const at = i << 1;
     const bytes = this.#bytes + size;
     if (
-      region === undefined ||
-      address < region.guestAddress ||
-      address + size > region.end ||
+      address < this.#regionStart ||
+      address + size > this.#regionEnd ||
       size === 0 ||
       bytes > MAX_BYTES ||
-      2 * i === this.#pieces.length ||
-      (writable ? region.readOnly : this.#sawWritable)
+      at >= pieces.length ||
+      (!writable && this.#sawWritable)
     ) {
       this.#appendSlowly(address, size, writable);
       return;
     }
-    this.#pieces[2 * i] = address;
-    this.#pieces[2 * i + 1] = size;
+    pieces[at] = address;
+    pieces[at | 1] = size;
     this.#bytes = bytes;
     this.#length = i + 1;
     if (writable) {
@@ -233,7 +237,10 @@ export class DescriptorChain {
     this.#pieces[2 * i + 1] = size;
     this.#bytes += size;
     this.#length = i + 1;
-    this.#region = region;
+    if (!region.readOnly) {
+      this.#regionStart = region.guestAddress;
+      this.#regionEnd = region.end;
+    }
   }
 
   #grow(): void {

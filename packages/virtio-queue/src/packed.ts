@@ -23,8 +23,11 @@ const TWO_32 = 2 ** 32;
 const ENTRY = DESCRIPTOR_SIZE;
 const WRAP = RING_WRAP_COUNTER;
 
-/** Words of a descriptor (§2.8.13): address low, address high, length, and a word of two halves. */
-const DESCRIPTOR_WORDS = 4;
+/**
+ * Words of a descriptor (§2.8.13): address low, address high, length, and a word of two halves. Shifts, because the
+ * optimiser checks products and sums for overflow.
+ */
+const DESCRIPTOR_SHIFT = 2;
 const DESCRIPTOR_LENGTH = 2;
 /** Buffer ID in the low half, flags in the high one. */
 const DESCRIPTOR_CONTROL = 3;
@@ -48,17 +51,17 @@ const EVENT_FLAGS_MASK = 3;
 export class PackedQueue extends Ring {
   override readonly format = 'packed';
   /** The ring. Signed, so that what atomic accesses give is always a small integer. */
-  readonly #words: Int32Array;
-  readonly #driverEvent: Uint16Array;
-  readonly #deviceEvent: Uint16Array;
+  readonly #words: Int32Array = new Int32Array(0);
+  readonly #driverEvent: Uint16Array = new Uint16Array(0);
+  readonly #deviceEvent: Uint16Array = new Uint16Array(0);
   /** What {@link #deviceEvent} asks for. */
-  #eventFlags: number;
-  #nextAvail: number;
+  #eventFlags = 0;
+  #nextAvail = 0;
   /** AVAIL and USED of a descriptor at `nextAvail` that is available: AVAIL as the wrap counter, USED not. */
-  #available: number;
-  #nextUsed: number;
+  #available = 0;
+  #nextUsed = 0;
   /** AVAIL and USED of a used descriptor at `nextUsed`: both as the wrap counter. */
-  #used: number;
+  #used = 0;
   /** The used descriptor that hides those after it, and its control word to be; -1 when there is none. */
   #hiddenAt = -1;
   #hiddenControl = 0;
@@ -71,7 +74,7 @@ export class PackedQueue extends Ring {
   constructor(memory: GuestMemory, config: FullConfig, position: number, restored: boolean) {
     super(memory, config, 0, restored);
     const { size } = config;
-    const words = memory.uint32View(config.descriptorArea, size * DESCRIPTOR_WORDS);
+    const words = memory.uint32View(config.descriptorArea, size << DESCRIPTOR_SHIFT);
     this.#words = new Int32Array(words.buffer, words.byteOffset, words.length);
     this.#driverEvent = memory.uint16View(config.driverArea, EVENT_SUPPRESSION_SIZE / 2);
     this.#deviceEvent = memory.uint16View(config.deviceArea, EVENT_SUPPRESSION_SIZE / 2);
@@ -90,22 +93,22 @@ export class PackedQueue extends Ring {
     if (this.error !== undefined) throw this.error;
     const first = this.#nextAvail;
     const words = this.#words;
-    // Later reads do not overtake this one.
-    let control = Atomics.load(words, first * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL);
+    // Later reads do not overtake this one. Only `| 0` tells the optimiser that the result is an integer.
+    let control = Atomics.load(words, (first << DESCRIPTOR_SHIFT) | DESCRIPTOR_CONTROL) | 0;
     let available = this.#available;
     if ((control & F_STATE) !== available) return null;
     const chain = this.take();
+    chain.identify(first);
     try {
       const { size } = this;
       const end = this.#nextUsed;
       let index = first;
       let count = 1;
-      chain.identify(first);
-      if (first === end && (available === F_AVAIL) !== (this.#used !== 0)) throw this.#noRoom(chain, 0);
+      if (first === end && (available ^ this.#used) !== F_USED) throw this.#noRoom(chain, 0);
       for (; ; count++) {
-        const at = index * DESCRIPTOR_WORDS;
-        const address = (words[at]! >>> 0) + (words[at + 1]! >>> 0) * TWO_32;
-        const length = words[at + DESCRIPTOR_LENGTH]! >>> 0;
+        const at = index << DESCRIPTOR_SHIFT;
+        const address = (words[at]! >>> 0) + (words[at | 1]! >>> 0) * TWO_32;
+        const length = words[at | DESCRIPTOR_LENGTH]! >>> 0;
         if (++index === size) {
           index = 0;
           available ^= F_STATE;
@@ -117,7 +120,7 @@ export class PackedQueue extends Ring {
         chain.append(address, length, (control & F_WRITE) !== 0);
         if ((control & F_NEXT) === 0) break;
         if (index === end) throw this.#noRoom(chain, count);
-        control = words[index * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL]!;
+        control = words[(index << DESCRIPTOR_SHIFT) | DESCRIPTOR_CONTROL]!;
         if ((control & F_STATE) !== available) throw tailUnavailable(chain, index);
       }
       const id = control & ID_MASK;
@@ -176,9 +179,9 @@ export class PackedQueue extends Ring {
     const at = this.#nextUsed;
     const words = this.#words;
     const control = head | this.#used | (length > 0 ? F_WRITE : 0);
-    words[at * DESCRIPTOR_WORDS + DESCRIPTOR_LENGTH] = length;
+    words[(at << DESCRIPTOR_SHIFT) | DESCRIPTOR_LENGTH] = length;
     // Last and atomic, so that the driver finds the rest and the buffer written when it sees the flags.
-    if (!hide) Atomics.store(words, at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL, control);
+    if (!hide) Atomics.store(words, (at << DESCRIPTOR_SHIFT) | DESCRIPTOR_CONTROL, control);
     else this.#writeHidden(at, control);
     if (this.memory.dirty !== undefined) this.#markUsed(at);
     const next = at + entries;
@@ -193,7 +196,7 @@ export class PackedQueue extends Ring {
   protected override showUsed(): void {
     const at = this.#hiddenAt;
     if (at < 0) return;
-    Atomics.store(this.#words, at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL, this.#hiddenControl);
+    Atomics.store(this.#words, (at << DESCRIPTOR_SHIFT) | DESCRIPTOR_CONTROL, this.#hiddenControl);
     this.#hiddenAt = -1;
   }
 
@@ -209,7 +212,7 @@ export class PackedQueue extends Ring {
 
   /** Buffer ID and flags of the next descriptor. */
   #loadControl(): number {
-    return Atomics.load(this.#words, this.#nextAvail * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL);
+    return Atomics.load(this.#words, (this.#nextAvail << DESCRIPTOR_SHIFT) | DESCRIPTOR_CONTROL);
   }
 
   #appendTable(chain: DescriptorChain, address: number, length: number, inList: boolean): void {
@@ -224,7 +227,7 @@ export class PackedQueue extends Ring {
       this.#hiddenAt = at;
       this.#hiddenControl = control;
     } else {
-      this.#words[at * DESCRIPTOR_WORDS + DESCRIPTOR_CONTROL] = control;
+      this.#words[(at << DESCRIPTOR_SHIFT) | DESCRIPTOR_CONTROL] = control;
     }
   }
 

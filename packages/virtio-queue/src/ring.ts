@@ -13,16 +13,20 @@ const NOT_KEPT = -1;
 /**
  * What both ring formats have in common: which chains are out, in which order they go back to the driver, and
  * that the first error stays.
+ *
+ * Fields of rings have values of their types from the start, or get them in the constructor only (`declare`): the
+ * optimiser checks those at every use that were undefined once.
  */
 export abstract class Ring implements Queue {
   abstract readonly format: 'split' | 'packed';
-  readonly size: number;
-  readonly memory: GuestMemory;
-  protected readonly config: FullConfig;
+  readonly size: number = 0;
+  declare readonly memory: GuestMemory;
+  declare protected readonly config: FullConfig;
   protected error: VirtioQueueError | undefined;
   /** Chains popped, modulo 2^16. */
-  protected sequence: number;
-  /** Chain objects that the device does not have. */
+  protected sequence = 0;
+  /** Chain objects that the device does not have. The last put back is apart, which costs less than an array. */
+  #atHand: DescriptorChain | undefined;
   readonly #spare: DescriptorChain[] = [];
   /** Ring entries used and not visible to the driver, in the unit of the format. */
   #unpublished = 0;
@@ -30,15 +34,16 @@ export abstract class Ring implements Queue {
   #unsignalled = 0;
   #deferring = false;
   /** By head: entries of the ring that its chain takes while the driver does not have it back, otherwise 0. */
-  readonly #entries: Uint16Array;
+  readonly #entries: Uint16Array = new Uint16Array(0);
   /** Heads by the number of their pop, modulo a power of 2 that is not less than the size. */
-  readonly #popped: Uint16Array;
-  readonly #poppedMask: number;
-  #mustSignal: boolean;
+  readonly #popped: Uint16Array = new Uint16Array(0);
+  readonly #poppedMask: number = 0;
+  #mustSignal = false;
+  readonly #inOrder: boolean = false;
   /** IN_ORDER: the pop whose chain is the next one for the driver. */
-  #oldest: number;
+  #oldest = 0;
   /** IN_ORDER: by head, the bytes written to a chain that is kept until those before it are used. */
-  readonly #keptLengths: Float64Array;
+  readonly #keptLengths: Float64Array = new Float64Array(0);
 
   protected constructor(memory: GuestMemory, config: FullConfig, sequence: number, mustSignal: boolean) {
     const { size } = config;
@@ -50,6 +55,7 @@ export abstract class Ring implements Queue {
     this.#popped = new Uint16Array(2 ** Math.ceil(Math.log2(size)));
     this.#poppedMask = this.#popped.length - 1;
     this.#mustSignal = mustSignal;
+    this.#inOrder = config.inOrder;
     this.#oldest = sequence;
     this.#keptLengths = new Float64Array(config.inOrder ? size : 0).fill(NOT_KEPT);
   }
@@ -83,7 +89,7 @@ export abstract class Ring implements Queue {
     this.put(chain);
     // 2^32 does not fit; the field may be too small but not too large (§2.7.8.2).
     const length = bytesWritten > MAX_UINT32 ? MAX_UINT32 : bytesWritten;
-    if (this.config.inOrder) {
+    if (this.#inOrder) {
       this.#finish(head, length);
     } else {
       const entries = this.#entries[head]!;
@@ -144,14 +150,18 @@ export abstract class Ring implements Queue {
 
   /** An empty chain object. */
   protected take(): DescriptorChain {
-    return this.#spare.pop() ?? new DescriptorChain(this.memory);
+    const chain = this.#atHand;
+    if (chain === undefined) return this.#spare.pop() ?? new DescriptorChain(this.memory);
+    this.#atHand = undefined;
+    return chain;
   }
 
   /** Takes a chain object back, which {@link take} gave. */
   protected put(chain: DescriptorChain): void {
     chain.holder = undefined;
     chain.clear();
-    this.#spare.push(chain);
+    if (this.#atHand !== undefined) this.#spare.push(this.#atHand);
+    this.#atHand = chain;
   }
 
   /** Notes that the device has the chain `head`, which takes so many entries of the ring. */

@@ -30,15 +30,15 @@ const USED_RING = 1;
 /** A split virtqueue, VIRTIO 1.3 §2.7. The number of the next pop is the next available index. */
 export class SplitQueue extends Ring {
   override readonly format = 'split';
-  readonly #mask: number;
+  readonly #mask: number = 0;
   /** Descriptors as words: address low, address high, length, flags | next << 16. */
-  readonly #descriptors: Uint32Array;
-  readonly #avail: Uint16Array;
-  readonly #used: Uint16Array;
-  readonly #usedWords: Uint32Array;
-  #nextUsed: number;
+  readonly #descriptors: Uint32Array = new Uint32Array(0);
+  readonly #avail: Uint16Array = new Uint16Array(0);
+  readonly #used: Uint16Array = new Uint16Array(0);
+  readonly #usedWords: Uint32Array = new Uint32Array(0);
+  #nextUsed = 0;
   /** The available index when it was last loaded: entries before it are ready to read. */
-  #availIdx: number;
+  #availIdx = 0;
 
   /**
    * @param config checked
@@ -71,10 +71,10 @@ export class SplitQueue extends Ring {
       let index = head;
       for (let count = 1; ; count++) {
         if (count > size) throw tooLong(chain, size);
-        const at = index * 4;
-        const address = descriptors[at]! + descriptors[at + 1]! * TWO_32;
-        const length = descriptors[at + 2]!;
-        const control = descriptors[at + 3]!;
+        const at = index << 2;
+        const address = descriptors[at]! + descriptors[at | 1]! * TWO_32;
+        const length = descriptors[at | 2]!;
+        const control = descriptors[at | 3]!;
         if ((control & F_INDIRECT) !== 0) {
           this.#appendTable(chain, count - 1, address, length, (control & F_NEXT) !== 0);
           break;
