@@ -481,6 +481,13 @@ describe('configuration space, §5.2.4', () => {
     expect(driver.transport.read(0x13c, 4)).toBe(0);
   });
 
+  it('takes 1 MiB in pages that lie apart as one request', () => {
+    const [sizeMax, segMax] = [0x108, 0x10c].map((offset) => new Disk().driver.read(offset));
+    expect(sizeMax).toBeGreaterThanOrEqual(4096);
+    // One more than there are pages: a buffer need not begin with one.
+    expect(segMax).toBeGreaterThanOrEqual(257);
+  });
+
   it.each<[string, Partial<VirtioBlockOptions>]>([
     ['an identifier of 21 characters', { id: 'x'.repeat(21) }],
     ['a block size that does not divide the disk', { backend: new MemoryBlockBackend(512), blockSize: 4096 }],

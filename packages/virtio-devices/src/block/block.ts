@@ -37,6 +37,8 @@ import {
 import { BlockExecutor, type VirtioBlockStatistics } from './executor.ts';
 import { BlockRequest, readRanges } from './request.ts';
 
+/** A buffer of 1 MiB, in pages that lie apart, is one request by it, with 256 segments or 257; by 256 it would be two. */
+const DEFAULT_QUEUE_SIZE = 512;
 /** Bytes after which the rest of a queue waits for the next turn of the event loop. */
 const BYTES_PER_TURN = 8 * 1024 * 1024;
 /** Bytes that an asynchronous backend is given at a time: it may have to hold a copy. */
@@ -52,7 +54,7 @@ export interface VirtioBlockOptions {
   readonly topology?: BlockTopology;
   /** Number of request queues, 1 to 16. Default 1. */
   readonly queues?: number;
-  /** Queue Size, a power of two from 4 to 1024. Default 256. */
+  /** Queue Size, a power of two from 4 to 1024. Default 512. A request has at most so many segments, less 2. */
   readonly queueSize?: number;
   /** Refuse writes even when the backend takes them. Default: what the backend says. */
   readonly readOnly?: boolean;
@@ -100,7 +102,7 @@ export class VirtioBlock implements VirtioDevice {
   constructor(options: VirtioBlockOptions) {
     const { backend } = options;
     const queues = checkOption('queues', options.queues ?? 1, 1, 16);
-    const queueSize = checkOption('queueSize', options.queueSize ?? 256, 4, MAX_QUEUE_SIZE);
+    const queueSize = checkOption('queueSize', options.queueSize ?? DEFAULT_QUEUE_SIZE, 4, MAX_QUEUE_SIZE);
     this.#config = new BlockConfig(
       backend.sizeBytes,
       backend.description,
