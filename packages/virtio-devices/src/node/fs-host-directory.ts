@@ -14,25 +14,21 @@ import type {
   FuseStatfs,
 } from '../fs/handler.ts';
 import { bytesToString } from '../fs/names.ts';
-import { HostAttributes, isPrivileged } from './fs-attributes.ts';
-import { fillDirectory } from './fs-directory.ts';
+import { HostAttributes } from './fs-attributes.ts';
 import { HostEntries } from './fs-entries.ts';
-import { FileTable, type OpenFile } from './fs-files.ts';
+import { FileTable } from './fs-files.ts';
 import { FileIo } from './fs-io.ts';
 import { type HostNode, NodeTable } from './fs-nodes.ts';
+import { HostOpenFiles } from './fs-open-files.ts';
 import { type HostDirectoryOptions, type HostDirectorySettings, settingsOf } from './fs-options.ts';
 import { HostStat } from './fs-stat.ts';
 import { type HostDirectoryState, parseState, restoreTables, saveTables } from './fs-state.ts';
 import { ExtendedAttributes } from './fs-xattrs.ts';
 import { requireHost } from './load.ts';
-import { FS_STAT, type NativeFileSystem } from './native-fs.ts';
+import type { NativeFileSystem } from './native-fs.ts';
 
 /** Types of statfs(2) of file systems that lie in memory. */
 const MEMORY_FILE_SYSTEMS: readonly number[] = [0x0102_1994, 0x8584_58f6];
-/** fallocate(2): KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE. */
-const FALLOCATE_MODES: number = 1 | 2 | 16;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 
 export interface HostDirectoryStatistics {
   /** Files that the guest knows. */
@@ -65,6 +61,7 @@ export class HostDirectory implements FuseHandler, Disposable {
   readonly #attributes: HostAttributes;
   readonly #extended: ExtendedAttributes;
   readonly #entries: HostEntries;
+  readonly #open: HostOpenFiles;
   #isClosed = false;
 
   /**
@@ -94,6 +91,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     this.#entries = new HostEntries(native, settings, this.#nodes, this.#stat, openat2);
     native.statfs(root, this.#statfs);
     this.#io = new FileIo(host, this.#files, MEMORY_FILE_SYSTEMS.includes(this.#statfs[8]!));
+    this.#open = new HostOpenFiles(native, settings, this.#nodes, this.#files, this.#io, this.#stat);
   }
 
   get statistics(): HostDirectoryStatistics {
@@ -186,12 +184,9 @@ export class HostDirectory implements FuseHandler, Disposable {
     return this.#entryOf(this.#entries.link(node, newParent, newName));
   }
 
-  open(_context: FuseContext, id: number, flags: number, openFlags: number): FuseOpened | number {
-    const node = this.#nodes.get(id);
-    if (node === undefined) return -fuse.ESTALE;
-    const kills = (openFlags & fuse.FUSE_OPEN_KILL_SUIDGID) !== 0;
-    const file = this.#open(node, flags, kills);
-    return typeof file === 'number' ? file : { fh: file.fh, openFlags: this.#openFlags };
+  open(_context: FuseContext, node: number, flags: number, openFlags: number): FuseOpened | number {
+    const file = this.#open.open(this.#nodes.get(node), flags, openFlags);
+    return typeof file === 'number' ? file : this.#open.opened(file);
   }
 
   create(
@@ -202,32 +197,9 @@ export class HostDirectory implements FuseHandler, Disposable {
     flags: number,
     openFlags: number,
   ): FuseCreated | number {
-    if (this.readOnly) return -fuse.EROFS;
-    const { uids, gids } = this.#settings;
-    const uid = uids.ofNew(context.uid);
-    const gid = gids.ofNew(context.gid);
-    if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (isPrivileged(this.#settings, mode, 0)) return -fuse.EPERM;
-    const directory = this.#nodes.get(parent);
-    if (directory === undefined) return -fuse.ESTALE;
-    if (!this.#files.hasRoom) return -fuse.EMFILE;
-    const handle = this.#nodes.handleOf(directory);
-    if (handle < 0) return handle;
-    const { words } = this.#stat;
-    const fd = this.#native.create(handle, name, flags, mode, uid, gid, words);
-    if (fd === -fuse.EEXIST && (flags & fuse.O_EXCL) === 0) {
-      return this.#createExisting(directory, name, flags, openFlags);
-    }
-    if (fd < 0) return fd;
-    const node = this.#nodes.add(directory, name, words[FS_STAT.handle]!);
-    if (typeof node === 'number') {
-      this.#native.close(fd);
-      return node;
-    }
-    const entry = this.#entry(node);
-    const file = this.#files.add(node, fd, flags, false);
+    const file = this.#open.create(context, parent, name, mode, flags, openFlags);
     if (typeof file === 'number') return file;
-    return { entry, fh: file.fh, openFlags: this.#openFlags };
+    return { entry: this.#entry(file.node), ...this.#open.opened(file) };
   }
 
   read(
@@ -237,8 +209,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     offset: number,
     data: FuseData,
   ): number | Promise<number> {
-    const file = this.#files.get(fh, node);
-    return typeof file === 'number' ? file : this.#io.read(context, file, offset, data);
+    return this.#open.read(context, node, fh, offset, data);
   }
 
   write(
@@ -249,13 +220,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     data: FuseData,
     writeFlags: number,
   ): number | Promise<number> {
-    const file = this.#files.get(fh, node);
-    if (typeof file === 'number') return file;
-    if ((writeFlags & fuse.FUSE_WRITE_KILL_SUIDGID) !== 0) {
-      const error = this.#native.killPrivileges(file.fd);
-      if (error < 0) return error;
-    }
-    return this.#io.write(file, offset, data);
+    return this.#open.write(node, fh, offset, data, writeFlags);
   }
 
   release(_context: FuseContext, node: number, fh: number): FuseResult<0> {
@@ -263,19 +228,11 @@ export class HostDirectory implements FuseHandler, Disposable {
   }
 
   fsync(_context: FuseContext, node: number, fh: number, dataOnly: boolean): FuseResult<0> {
-    return this.#sync(this.#files.get(fh, node), dataOnly);
+    return this.#open.sync(node, fh, false, dataOnly);
   }
 
-  opendir(_context: FuseContext, id: number): FuseOpened | number {
-    const node = this.#nodes.get(id);
-    if (node === undefined) return -fuse.ESTALE;
-    const handle = this.#nodes.handleOf(node);
-    if (handle < 0) return handle;
-    const fd = this.#native.openDirectory(handle, this.#settings.noatime);
-    const file = this.#files.add(node, fd, 0, true);
-    if (typeof file === 'number') return file;
-    const keep = this.#settings.cache === 'always';
-    return { fh: file.fh, openFlags: keep ? fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR : 0 };
+  opendir(_context: FuseContext, node: number): FuseOpened | number {
+    return this.#open.openDirectory(this.#nodes.get(node));
   }
 
   readdir(
@@ -286,11 +243,7 @@ export class HostDirectory implements FuseHandler, Disposable {
     offsetHigh: number,
     sink: DirectorySink,
   ): FuseResult<0> {
-    const file = this.#files.get(fh, id, true);
-    if (typeof file === 'number') return file;
-    return fillDirectory(this.#native, file, offsetLow, offsetHigh, sink, (name) =>
-      this.#lookup(file.node, name),
-    );
+    return this.#open.readDirectory(id, fh, offsetLow, offsetHigh, sink, this.#lookup);
   }
 
   releasedir(_context: FuseContext, node: number, fh: number): FuseResult<0> {
@@ -298,7 +251,7 @@ export class HostDirectory implements FuseHandler, Disposable {
   }
 
   fsyncdir(_context: FuseContext, node: number, fh: number, dataOnly: boolean): FuseResult<0> {
-    return this.#sync(this.#files.get(fh, node, true), dataOnly);
+    return this.#open.sync(node, fh, true, dataOnly);
   }
 
   statfs(_context: FuseContext, node: number): FuseStatfs | number {
@@ -349,15 +302,11 @@ export class HostDirectory implements FuseHandler, Disposable {
     length: number,
     mode: number,
   ): FuseResult<0> {
-    if ((mode & ~FALLOCATE_MODES) !== 0) return -fuse.EOPNOTSUPP;
-    const file = this.#files.get(fh, node);
-    return typeof file === 'number' ? file : this.#native.fallocate(file.fd, mode, offset, length);
+    return this.#open.fallocate(node, fh, offset, length, mode);
   }
 
   lseek(_context: FuseContext, node: number, fh: number, offset: number, whence: number): number {
-    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -fuse.EINVAL;
-    const file = this.#files.get(fh, node);
-    return typeof file === 'number' ? file : this.#native.lseek(file.fd, offset, whence);
+    return this.#open.lseek(node, fh, offset, whence);
   }
 
   syncfs(): FuseResult<0> {
@@ -376,13 +325,7 @@ export class HostDirectory implements FuseHandler, Disposable {
   restore(state: unknown): void {
     const parsed = parseState(state);
     this.destroy();
-    restoreTables(parsed, this.#nodes, this.#files, (node, { flags, isDirectory }) => {
-      const handle = this.#nodes.handleOf(node);
-      if (handle < 0) return handle;
-      return isDirectory
-        ? this.#native.openDirectory(handle, this.#settings.noatime)
-        : this.#native.open(handle, flags & ~fuse.O_TRUNC, this.#settings.noatime);
-    });
+    restoreTables(parsed, this.#nodes, this.#files, (node, how) => this.#open.reopen(node, how));
   }
 
   /** Gives all handles back; further requests are answered with errors. More than once is harmless. */
@@ -398,19 +341,13 @@ export class HostDirectory implements FuseHandler, Disposable {
     this.close();
   }
 
-  /** FOPEN_… of regular files. */
-  get #openFlags(): number {
-    return this.#settings.cache === 'always' ? fuse.FOPEN_KEEP_CACHE : 0;
-  }
-
   #handle(id: number): number {
     const node = this.#nodes.get(id);
     return node === undefined ? -fuse.ESTALE : this.#nodes.handleOf(node);
   }
 
-  #lookup(directory: HostNode, name: string): FuseEntry | number {
-    return this.#entryOf(this.#nodes.lookup(directory, name));
-  }
+  readonly #lookup = (directory: HostNode, name: string): FuseEntry | number =>
+    this.#entryOf(this.#nodes.lookup(directory, name));
 
   #entryOf(node: HostNode | number): FuseEntry | number {
     return typeof node === 'number' ? node : this.#entry(node);
@@ -420,34 +357,6 @@ export class HostDirectory implements FuseHandler, Disposable {
   #entry(node: HostNode): FuseEntry {
     const { validity } = this.#settings;
     return { nodeId: node.id, entryValid: validity, attrValid: validity, attr: this.#stat.attr() };
-  }
-
-  #open(node: HostNode, flags: number, kills: boolean): OpenFile | number {
-    const writes = (flags & fuse.O_ACCMODE) !== fuse.O_RDONLY || (flags & fuse.O_TRUNC) !== 0;
-    if (this.readOnly && writes) return -fuse.EROFS;
-    const handle = this.#nodes.handleOf(node);
-    if (handle < 0) return handle;
-    const fd = this.#native.open(handle, flags, this.#settings.noatime);
-    if (fd >= 0 && kills && (flags & fuse.O_TRUNC) !== 0) this.#native.killPrivileges(fd);
-    return this.#files.add(node, fd, flags, false);
-  }
-
-  /** CREATE of a name that is there. */
-  #createExisting(directory: HostNode, name: string, flags: number, openFlags: number): FuseCreated | number {
-    const node = this.#nodes.lookup(directory, name);
-    if (typeof node === 'number') return node;
-    const file = this.#open(node, flags, (openFlags & fuse.FUSE_OPEN_KILL_SUIDGID) !== 0);
-    const attr = typeof file === 'number' ? file : this.#attributes.read(file.fd);
-    if (typeof file === 'number' || typeof attr === 'number') {
-      this.#nodes.forget(node.id, 1);
-      return typeof file === 'number' ? file : -fuse.EIO;
-    }
-    return { entry: this.#entry(node), fh: file.fh, openFlags: this.#openFlags };
-  }
-
-  #sync(file: OpenFile | number, dataOnly: boolean): number | Promise<number> {
-    if (typeof file === 'number') return file;
-    return this.#io.sync(file, dataOnly);
   }
 }
 
