@@ -6,8 +6,18 @@
 #include "io_threads.cc"
 #include "uring.cc"
 #include "page_cache.cc"
+#include "file_control.cc"
 #include "block.cc"
+#include "polled_descriptor.cc"
+#include "chains.cc"
+#include "tap_receiver.cc"
 #include "tap.cc"
+#include "socket_pair.cc"
+#include "fs_call.cc"
+#include "fs_status.cc"
+#include "fs_entries.cc"
+#include "fs_attributes.cc"
+#include "fs_files.cc"
 #include "fs.cc"
 #include "pty.cc"
 
@@ -22,6 +32,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   vmm::initMemoryMap(env, exports);
   vmm::initBlock(env, exports);
   vmm::initTap(env, exports);
+  vmm::initSocketPair(env, exports);
   vmm::initFs(env, exports);
   vmm::initPty(env, exports);
   return exports;

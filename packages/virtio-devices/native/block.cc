@@ -1,23 +1,25 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
 #include <napi.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstring>
+#include <new>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include "environment.hh"
 #include "errors.hh"
+#include "file_control.hh"
 #include "io.hh"
+#include "iovecs.hh"
 #include "memory_map.hh"
 #include "page_cache.hh"
 #include "pending_reads.hh"
+#include "transfers.hh"
 
 namespace vmm {
 
@@ -25,29 +27,10 @@ namespace {
 
 // As in native-block.ts.
 constexpr uint32_t ENGINE_ONLY = 1;
-constexpr size_t TRANSFER_WORDS = 4;
 constexpr size_t DONE_WORDS = 2;
 
 /** Transfers up to here are one operation each of the engine; larger ones too, but they have to be numbers. */
 constexpr double MAX_TRANSFER = 1 << 30;
-
-struct Transfer {
-  bool write;
-  double position;
-  size_t first;
-  size_t end;
-};
-
-/** A whole number of 0...maximum. */
-bool isInteger(double value, double maximum) noexcept {
-  return value >= 0 && value <= maximum && std::trunc(value) == value;
-}
-
-size_t bytesOf(const std::vector<iovec>& pieces) noexcept {
-  size_t bytes = 0;
-  for (const iovec& piece : pieces) bytes += piece.iov_len;
-  return bytes;
-}
 
 /** A file of sectors: what is in the page cache at once, what would wait through an IoEngine. */
 class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
@@ -92,23 +75,17 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (poll_ == nullptr) return;
     environment_->remove(*this);
     environment_->closePoll(std::exchange(poll_, nullptr));
-    if (flying_ == 0) unlock();
+    // Now, since an idle thread of the engine keeps the file open for a moment; what is in flight keeps the lock too.
+    if (flying_ == 0) lockFile(file_->get(), F_UNLCK);
     engine_.reset();
     file_.reset();
     reads_.clear();
     done_.clear();
+    taken_.clear();
     onDone_.Reset();
   }
 
  private:
-  /** Now, since an idle thread of the engine keeps the file open for a moment; what is in flight keeps the lock too. */
-  void unlock() noexcept {
-    struct flock lock {};
-    lock.l_type = F_UNLCK;
-    lock.l_whence = SEEK_SET;
-    fcntl(file_->get(), F_OFD_SETLK, &lock);
-  }
-
   /** Loop keeps alive what somebody waits for. */
   void hold() noexcept {
     if (flying_++ == 0) uv_ref(reinterpret_cast<uv_handle_t*>(poll_));
@@ -118,15 +95,16 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (--flying_ == 0) uv_unref(reinterpret_cast<uv_handle_t*>(poll_));
   }
 
-  uint32_t start(std::unique_ptr<IoOperation> operation) {
+  uint32_t newToken() noexcept {
     // Tokens are of 31 bits, because submit() answers them as negative numbers.
     do nextToken_ = (nextToken_ & INT32_MAX) % INT32_MAX + 1;
     while (reads_.find(nextToken_) != nullptr);
-    const uint32_t token = nextToken_;
-    operation->token = token;
+    return nextToken_;
+  }
+
+  void start(std::unique_ptr<IoOperation> operation) {
     engine_->submit(std::move(operation));
     hold();
-    return token;
   }
 
   void onReadable() noexcept {
@@ -178,21 +156,20 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
       napi_throw_type_error(env, nullptr, "submit(memory, transfers, count, iovecs, results, flags)");
       return nullptr;
     }
-    if (transferWords / TRANSFER_WORDS < count || resultWords < count) {
+    if (transferWords / TransferList::WORDS < count || resultWords < count) {
       napi_throw_range_error(env, nullptr, "count is beyond transfers or results");
+      return nullptr;
+    }
+    const TransferList list(transfers, count, pairWords / 2);
+    // First, for what was begun before an exception would be nobody's.
+    if (!list.isValid()) {
+      napi_throw_range_error(env, nullptr, "a transfer is out of range");
       return nullptr;
     }
     memory->refresh(env);
     uint32_t pending = 0;
     for (uint32_t i = 0; i < count; i++) {
-      const double* const words = transfers + i * TRANSFER_WORDS;
-      if (!isInteger(words[1], MAX_SAFE_INTEGER) || !isInteger(words[2], static_cast<double>(pairWords / 2)) ||
-          !isInteger(words[3], static_cast<double>(pairWords / 2)) || words[3] < words[2]) {
-        napi_throw_range_error(env, nullptr, "a transfer is out of range");
-        return nullptr;
-      }
-      const Transfer transfer{words[0] != 0, words[1], static_cast<size_t>(words[2]), static_cast<size_t>(words[3])};
-      results[i] = carryOut(env, arguments[0], *memory, transfer, pairs, flags);
+      results[i] = carryOut(env, arguments[0], *memory, list[i], pairs, flags);
       if (results[i] < 0) pending++;
     }
     if (pending > 0) engine_->flush();
@@ -218,23 +195,37 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
       pieces_.clear();
       if (!memory.translate(first, count, !transfer.write, pieces_)) return EFAULT;
     }
-    auto operation = std::make_unique<IoOperation>();
-    operation->kind = transfer.write ? IoOperation::Kind::WRITE : IoOperation::Kind::READ;
-    operation->position = static_cast<uint64_t>(position);
-    operation->length = bytes;
-    operation->buffer = buffers_.take(bytes);
-    if (transfer.write) {
-      uint8_t* to = operation->buffer.bytes.get();
-      for (const iovec& piece : pieces_) {
-        std::memcpy(to, piece.iov_base, piece.iov_len);
-        to += piece.iov_len;
-      }
-      return -static_cast<int32_t>(start(std::move(operation)));
+    try {
+      return delegate(env, memoryValue, transfer.write, position, first, count);
+    } catch (const std::bad_alloc&) {
+      return ENOMEM;
+    } catch (const std::system_error& error) {
+      return error.code().value();
     }
-    napi_ref reference = nullptr;
-    if (napi_create_reference(env, memoryValue, 1, &reference) != napi_ok) return ENOMEM;
-    const uint32_t token = start(std::move(operation));
-    reads_.add(token, reference, std::vector<double>(first, first + 2 * count));
+  }
+
+  /** Gives the engine a transfer of `pieces_`, in guest memory `count` pairs. Answers the negative token, or an errno. */
+  int32_t delegate(napi_env env, napi_value memory, bool write, off_t position, const double* pairs, size_t count) {
+    auto operation = std::make_unique<IoOperation>();
+    const uint32_t token = newToken();
+    operation->token = token;
+    operation->kind = write ? IoOperation::Kind::WRITE : IoOperation::Kind::READ;
+    operation->position = static_cast<uint64_t>(position);
+    operation->length = bytesOf(pieces_);
+    operation->buffer = buffers_.take(operation->length);
+    if (write) {
+      gather(pieces_, 0, operation->buffer.bytes.get(), operation->length);
+    } else {
+      napi_ref reference = nullptr;
+      if (napi_create_reference(env, memory, 1, &reference) != napi_ok) return ENOMEM;
+      reads_.add(token, reference, pairs, count);
+    }
+    try {
+      start(std::move(operation));
+    } catch (...) {
+      reads_.remove(token);
+      throw;
+    }
     return -static_cast<int32_t>(token);
   }
 
@@ -295,21 +286,18 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
       MemoryMap* memory = nullptr;
       if (napi_get_reference_value(env, read->memory, &value) == napi_ok && value != nullptr)
         memory = MemoryMap::from(env, value);
-      error = memory == nullptr ? EFAULT : scatter(env, *memory, read->pairs, operation->buffer.bytes.get());
+      error = memory == nullptr ? EFAULT : store(env, *memory, read->pairs, operation->buffer.bytes.get());
     }
     buffers_.give(std::move(operation->buffer));
     reads_.remove(token);
     return error;
   }
 
-  int32_t scatter(napi_env env, MemoryMap& memory, const std::vector<double>& pairs, const uint8_t* from) noexcept {
+  int32_t store(napi_env env, MemoryMap& memory, const std::vector<double>& pairs, const uint8_t* from) noexcept {
     memory.refresh(env);
     pieces_.clear();
     if (!memory.translate(pairs.data(), pairs.size() / 2, true, pieces_)) return EFAULT;
-    for (const iovec& piece : pieces_) {
-      std::memcpy(piece.iov_base, from, piece.iov_len);
-      from += piece.iov_len;
-    }
+    scatter(pieces_, 0, from, bytesOf(pieces_));
     return 0;
   }
 
@@ -318,7 +306,9 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
   }
 
   Napi::Value begin(Napi::Env env, std::unique_ptr<IoOperation> operation) {
-    const uint32_t token = start(std::move(operation));
+    const uint32_t token = newToken();
+    operation->token = token;
+    start(std::move(operation));
     engine_->flush();
     return Napi::Number::New(env, token);
   }
@@ -327,8 +317,9 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     checkOpen(info.Env(), "fdatasync");
     auto operation = std::make_unique<IoOperation>();
     operation->kind = IoOperation::Kind::SYNC;
+    const Napi::Value token = begin(info.Env(), std::move(operation));
     syncs_++;
-    return begin(info.Env(), std::move(operation));
+    return token;
   }
 
   static std::unique_ptr<IoOperation> ofRange(const Napi::CallbackInfo& info, IoOperation::Kind kind, size_t at) {
@@ -355,25 +346,19 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     return begin(info.Env(), ofRange(info, IoOperation::Kind::ZERO, 0));
   }
 
-  /** A lock of the open file description: it goes with the process, and is not inherited by its children. */
   Napi::Value lock(const Napi::CallbackInfo& info) {
     checkOpen(info.Env(), "fcntl");
     if (!info[0].IsBoolean()) throw Napi::TypeError::New(info.Env(), "exclusive is not a boolean");
-    struct flock lock {};
-    lock.l_type = info[0].As<Napi::Boolean>() ? F_WRLCK : F_RDLCK;
-    lock.l_whence = SEEK_SET;
-    if (fcntl(file_->get(), F_OFD_SETLK, &lock) == 0) return Napi::Boolean::New(info.Env(), true);
-    if (errno == EAGAIN || errno == EACCES) return Napi::Boolean::New(info.Env(), false);
-    throwErrno(info.Env(), errno, "fcntl");
+    const int error = lockFile(file_->get(), info[0].As<Napi::Boolean>() ? F_WRLCK : F_RDLCK);
+    if (error != 0 && error != EAGAIN) throwErrno(info.Env(), error, "fcntl");
+    return Napi::Boolean::New(info.Env(), error == 0);
   }
 
   Napi::Value size(const Napi::CallbackInfo& info) {
     checkOpen(info.Env(), "fstat");
-    struct stat status {};
-    if (fstat(file_->get(), &status) != 0) throwErrno(info.Env(), errno, "fstat");
-    if (!S_ISBLK(status.st_mode)) return Napi::Number::New(info.Env(), static_cast<double>(status.st_size));
     uint64_t bytes = 0;
-    if (ioctl(file_->get(), BLKGETSIZE64, &bytes) != 0) throwErrno(info.Env(), errno, "ioctl");
+    const int error = sizeOfFile(file_->get(), bytes);
+    if (error != 0) throwErrno(info.Env(), error, "fstat");
     return Napi::Number::New(info.Env(), static_cast<double>(bytes));
   }
 

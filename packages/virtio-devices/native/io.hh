@@ -63,7 +63,7 @@ class IoEngine {
   virtual const char* name() const noexcept = 0;
   /** Readable when something is done. */
   virtual int event() const noexcept = 0;
-  /** Takes an operation; it may wait for flush(). */
+  /** Takes an operation; it may wait for flush(). Throws std::bad_alloc or std::system_error, and has not taken it then. */
   virtual void submit(std::unique_ptr<IoOperation> operation) = 0;
   /** Starts what was submitted. */
   virtual void flush() noexcept = 0;

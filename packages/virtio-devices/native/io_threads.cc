@@ -88,8 +88,8 @@ class IoThreads final : public IoEngine {
 
   void submit(std::unique_ptr<IoOperation> operation) override {
     const std::lock_guard lock(work_->mutex);
+    if (work_->todo.size() >= work_->idle && work_->threads < MAX_THREADS) start();
     work_->todo.push_back(std::move(operation));
-    if (work_->todo.size() > work_->idle && work_->threads < MAX_THREADS) start();
     work_->wake.notify_one();
   }
 

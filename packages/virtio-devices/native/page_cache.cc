@@ -9,6 +9,8 @@
 #include <climits>
 #include <ctime>
 
+#include "iovecs.hh"
+
 namespace vmm {
 
 namespace {
@@ -43,12 +45,7 @@ int transferAll(int fd, std::vector<iovec>& pieces, off_t position, bool write, 
     }
     if (result == 0) return (flags & RWF_NOWAIT) != 0 ? EAGAIN : write ? EIO : ENODATA;
     position += result;
-    auto left = static_cast<size_t>(result);
-    while (at < pieces.size() && left >= pieces[at].iov_len) left -= pieces[at++].iov_len;
-    if (left > 0) {
-      pieces[at].iov_base = static_cast<uint8_t*>(pieces[at].iov_base) + left;
-      pieces[at].iov_len -= left;
-    }
+    at = advance(pieces, at, static_cast<size_t>(result));
   }
   return 0;
 }

@@ -2,9 +2,10 @@
 
 #include <napi.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 namespace vmm {
@@ -24,8 +25,14 @@ class PendingReads {
   PendingReads& operator=(const PendingReads&) = delete;
   ~PendingReads() { clear(); }
 
-  void add(uint32_t token, napi_ref memory, std::vector<double> pairs) {
-    reads_.emplace(token, Entry{memory, std::move(pairs)});
+  /** Takes the reference, even if it throws. */
+  void add(uint32_t token, napi_ref memory, const double* pairs, size_t count) {
+    try {
+      reads_.emplace(token, Entry{memory, std::vector<double>(pairs, pairs + 2 * count)});
+    } catch (const std::bad_alloc&) {
+      napi_delete_reference(env_, memory);
+      throw;
+    }
   }
 
   const Entry* find(uint32_t token) const noexcept {

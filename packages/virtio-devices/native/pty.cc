@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
-#include "environment.hh"
 #include "errors.hh"
 #include "file_descriptor.hh"
+#include "memory_map.hh"
+#include "polled_descriptor.hh"
 
 namespace vmm {
 
@@ -20,10 +22,8 @@ namespace {
 /** What read() and write() answer when no program has the terminal open. */
 constexpr double HUNG_UP = -1;
 
-}  // namespace
-
 /** The master of a pseudo-terminal: `new PtyMaster(onReady)`. */
-class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
+class PtyMaster final : public Napi::ObjectWrap<PtyMaster> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(
@@ -38,53 +38,35 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
   explicit PtyMaster(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PtyMaster>(info) {
     const Napi::Env env = info.Env();
     if (!info[0].IsFunction()) throw Napi::TypeError::New(env, "wrong arguments");
-    fd_ = FileDescriptor(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
-    if (!fd_.isOpen()) throwErrno(env, errno, "posix_openpt");
+    FileDescriptor fd(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+    if (!fd.isOpen()) throwErrno(env, errno, "posix_openpt");
     char path[64];
-    if (::grantpt(fd_.get()) != 0) throwErrno(env, errno, "grantpt");
-    if (::unlockpt(fd_.get()) != 0) throwErrno(env, errno, "unlockpt");
-    const int error = ::ptsname_r(fd_.get(), path, sizeof(path));
+    if (::grantpt(fd.get()) != 0) throwErrno(env, errno, "grantpt");
+    if (::unlockpt(fd.get()) != 0) throwErrno(env, errno, "unlockpt");
+    const int error = ::ptsname_r(fd.get(), path, sizeof(path));
     if (error != 0) throwErrno(env, error, "ptsname_r");
     path_ = path;
-    makeRaw(env);
+    makeRaw(env, fd.get());
     // A master hangs up when a terminal is closed, not before it was first opened.
-    openTerminal(env);
-    onReady_ = Napi::Persistent(info[0].As<Napi::Function>());
-    Environment& environment = Environment::of(env);
-    poll_ = environment.openPoll(fd_.get(), onPoll, this);
-    if (poll_ == nullptr) throw Napi::Error::New(env, "no memory for a poll handle");
-    polled_ = wanted_ = UV_READABLE;
-    environment.add(*this);
-    // Kept until close(): the event loop calls it.
-    Ref();
-  }
-
-  void close() noexcept override {
-    if (poll_ == nullptr) return;
-    Environment& environment = Environment::of(Env());
-    environment.closePoll(poll_);
-    poll_ = nullptr;
-    environment.remove(*this);
-    fd_.reset();
-    onReady_.Reset();
-    Unref();
+    openTerminal(env, fd.get());
+    master_.open(info.This().As<Napi::Object>(), std::move(fd), info[0].As<Napi::Function>());
   }
 
  private:
   void checkOpen(Napi::Env env, const char* what) const {
-    if (!fd_.isOpen()) throwErrno(env, EBADF, what);
+    if (!master_.isOpen()) throwErrno(env, EBADF, what);
   }
 
   /** Linux keeps a terminal's settings with the pair, and lets the master set them. */
-  void makeRaw(Napi::Env env) {
+  static void makeRaw(Napi::Env env, int master) {
     termios settings{};
-    if (::tcgetattr(fd_.get(), &settings) != 0) throwErrno(env, errno, "tcgetattr");
+    if (::tcgetattr(master, &settings) != 0) throwErrno(env, errno, "tcgetattr");
     ::cfmakeraw(&settings);
-    if (::tcsetattr(fd_.get(), TCSANOW, &settings) != 0) throwErrno(env, errno, "tcsetattr");
+    if (::tcsetattr(master, TCSANOW, &settings) != 0) throwErrno(env, errno, "tcsetattr");
   }
 
-  FileDescriptor openTerminal(Napi::Env env) {
-    FileDescriptor terminal(::ioctl(fd_.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  static FileDescriptor openTerminal(Napi::Env env, int master) {
+    FileDescriptor terminal(::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
     if (!terminal.isOpen()) throwErrno(env, errno, "TIOCGPTPEER");
     return terminal;
   }
@@ -92,7 +74,7 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
   Napi::Value path(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), path_); }
 
   bool isHungUp(Napi::Env env) const {
-    pollfd poll{fd_.get(), 0, 0};
+    pollfd poll{master_.get(), 0, 0};
     if (::poll(&poll, 1, 0) < 0 && errno != EINTR) throwErrno(env, errno, "poll");
     return (poll.revents & POLLHUP) != 0;
   }
@@ -104,7 +86,7 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
 
   Napi::Value unread(const Napi::CallbackInfo& info) {
     checkOpen(info.Env(), "TIOCINQ");
-    const FileDescriptor terminal = openTerminal(info.Env());
+    const FileDescriptor terminal = openTerminal(info.Env(), master_.get());
     int bytes = 0;
     if (::ioctl(terminal.get(), TIOCINQ, &bytes) != 0) throwErrno(info.Env(), errno, "TIOCINQ");
     return Napi::Number::New(info.Env(), bytes);
@@ -113,11 +95,11 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
   Napi::Value read(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     checkOpen(env, "read");
-    if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
-      throw Napi::TypeError::New(env, "buffer is not a Uint8Array");
-    auto buffer = info[0].As<Napi::Uint8Array>();
+    uint8_t* buffer = nullptr;
+    size_t length = 0;
+    if (!getUint8Array(env, info[0], buffer, length)) throw Napi::TypeError::New(env, "buffer is not a Uint8Array");
     ssize_t got = 0;
-    do got = ::read(fd_.get(), buffer.Data(), buffer.ByteLength());
+    do got = ::read(master_.get(), buffer, length);
     while (got < 0 && errno == EINTR);
     return answer(env, got, UV_READABLE, "read");
   }
@@ -125,13 +107,13 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
   Napi::Value write(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     checkOpen(env, "write");
-    if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
-      throw Napi::TypeError::New(env, "bytes are no Uint8Array");
-    const auto bytes = info[0].As<Napi::Uint8Array>();
+    uint8_t* bytes = nullptr;
+    size_t length = 0;
+    if (!getUint8Array(env, info[0], bytes, length)) throw Napi::TypeError::New(env, "bytes are no Uint8Array");
     // The kernel takes some for whoever comes next, and then would be full and ready at once.
     if (isHungUp(env)) return Napi::Number::New(env, HUNG_UP);
     ssize_t put = 0;
-    do put = ::write(fd_.get(), bytes.Data(), bytes.ByteLength());
+    do put = ::write(master_.get(), bytes, length);
     while (put < 0 && errno == EINTR);
     return answer(env, put, UV_WRITABLE, "write");
   }
@@ -140,15 +122,14 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
     if (bytes >= 0) return Napi::Number::New(env, static_cast<double>(bytes));
     if (errno == EIO) return Napi::Number::New(env, HUNG_UP);
     if (errno != EAGAIN) throwErrno(env, errno, what);
-    wanted_ |= event;
-    if (!inCallback_) updatePoll();
+    master_.want(event);
     return Napi::Number::New(env, 0);
   }
 
   Napi::Value size(const Napi::CallbackInfo& info) {
     checkOpen(info.Env(), "TIOCGWINSZ");
     winsize size{};
-    if (::ioctl(fd_.get(), TIOCGWINSZ, &size) != 0) throwErrno(info.Env(), errno, "TIOCGWINSZ");
+    if (::ioctl(master_.get(), TIOCGWINSZ, &size) != 0) throwErrno(info.Env(), errno, "TIOCGWINSZ");
     return Napi::Number::New(info.Env(), size.ws_col * 65536.0 + size.ws_row);
   }
 
@@ -158,49 +139,21 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster>, public Resource {
     winsize size{};
     size.ws_col = static_cast<unsigned short>(toInteger(info[0], "columns", 0, UINT16_MAX));
     size.ws_row = static_cast<unsigned short>(toInteger(info[1], "rows", 0, UINT16_MAX));
-    if (::ioctl(fd_.get(), TIOCSWINSZ, &size) != 0) throwErrno(env, errno, "TIOCSWINSZ");
+    if (::ioctl(master_.get(), TIOCSWINSZ, &size) != 0) throwErrno(env, errno, "TIOCSWINSZ");
   }
 
   void setRaw(const Napi::CallbackInfo& info) {
     checkOpen(info.Env(), "tcsetattr");
-    makeRaw(info.Env());
+    makeRaw(info.Env(), master_.get());
   }
 
-  void callClose(const Napi::CallbackInfo& /*info*/) { close(); }
+  void callClose(const Napi::CallbackInfo& /*info*/) { master_.close(); }
 
-  void updatePoll() noexcept {
-    if (poll_ == nullptr || wanted_ == polled_) return;
-    polled_ = wanted_;
-    if (wanted_ == 0) uv_poll_stop(poll_);
-    else uv_poll_start(poll_, wanted_, onPoll);
-  }
-
-  static void onPoll(uv_poll_t* poll, int status, int events) {
-    auto* const self = static_cast<PtyMaster*>(poll->data);
-    // Whatever is wrong, the next read says it.
-    if (status < 0) {
-      events = self->polled_;
-      self->polled_ = 0;
-    }
-    // Each event is told once: what hung up stays ready.
-    self->wanted_ &= ~events;
-    self->inCallback_ = true;
-    const Napi::Env env = self->Env();
-    const Napi::HandleScope scope(env);
-    const napi_value argument = Napi::Number::New(env, events);
-    callFromLoop(env, self->Value(), self->onReady_.Value(), 1, &argument);
-    self->inCallback_ = false;
-    self->updatePoll();
-  }
-
-  FileDescriptor fd_;
+  PolledDescriptor master_;
   std::string path_;
-  Napi::FunctionReference onReady_;
-  uv_poll_t* poll_ = nullptr;
-  int wanted_ = 0;
-  int polled_ = 0;
-  bool inCallback_ = false;
 };
+
+}  // namespace
 
 void initPty(Napi::Env env, Napi::Object exports) { exports.Set("PtyMaster", PtyMaster::define(env)); }
 

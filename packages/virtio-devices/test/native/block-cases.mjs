@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const BASE = 0x4000_0000;
+const ENOENT = 2;
 const EFAULT = 14;
 const ENODATA = 61;
 export const ENGINE_ONLY = 1;
@@ -221,6 +222,22 @@ export function blockCases(native) {
       assert.throws(() => rig.file.sync(), code('EBADF'));
       assert.throws(() => rig.file.size, code('EBADF'));
       assert.equal(rig.file.take(new Int32Array(2)), 0);
+    });
+
+    it('a read that was told before the file was closed is gone', async (rig) => {
+      const [token] = rig.submit([false, 0, [BASE, 4096]]);
+      if (token === 0) return;
+      assert.equal(await rig.outcome(-token), 0);
+      rig.file.close();
+      assert.equal(rig.file.finish(-token, true), ENOENT);
+      assert.deepEqual(rig.memory, new Uint8Array(65536));
+    });
+
+    it('carries out nothing of a batch with a transfer that is none', async (rig) => {
+      rig.memory.fill(1);
+      assert.throws(() => rig.submit([true, 0, [BASE, 4096]], [true, -1, [BASE, 1]]), { name: 'RangeError' });
+      assert.equal(await rig.outcome(rig.file.sync()), 0);
+      assert.deepEqual(new Uint8Array(readFileSync(rig.path)), pattern(65536));
     });
 
     it('may be closed with everything in flight, and from its own callback', async (rig) => {

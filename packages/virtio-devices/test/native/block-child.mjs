@@ -9,11 +9,14 @@ const [addon, name] = isMainThread ? process.argv.slice(2) : workerData;
 const native = createRequire(import.meta.url)(addon);
 const BASE = 0x4000_0000;
 
-/** A rig with as much in flight as fits, by one engine. */
+/** A rig with as much in flight as fits, by one engine, and what else there is to be ended. */
 function busy(engine) {
   const rig = new Rig(native, { engine, flags: ENGINE_ONLY, bytes: new Uint8Array(16 << 20) });
   for (let i = 0; i < 200; i++) rig.submit([false, i * 4096, [BASE, 65536]], [true, i * 4096, [BASE, 65536]]);
   rig.file.sync();
+  // Neither keeps the process alive, and nobody closes them.
+  new native.PtyMaster(() => undefined);
+  void native.fs.syncfs(native.fs.openRoot('/proc'));
   return rig;
 }
 
@@ -69,11 +72,33 @@ const endings = {
     const worker = new Worker(fileURLToPath(import.meta.url), { workerData: [addon, 'in-worker-exit'] });
     worker.on('exit', () => setTimeout(() => process.exit(7), 50));
   },
+  async 'worker-terminate-in-exceptions'() {
+    for (let i = 0; i < 5; i++) {
+      const worker = new Worker(fileURLToPath(import.meta.url), {
+        workerData: [addon, 'in-worker-exceptions'],
+      });
+      await new Promise((resolve) => worker.once('message', resolve));
+      await worker.terminate();
+    }
+    process.exit(7);
+  },
   'in-worker'() {
     busy('io_uring');
     busy('threads');
     parentPort.postMessage('busy');
     for (;;) Math.random();
+  },
+  'in-worker-exceptions'() {
+    const file = new native.BlockFile(0, 'threads', () => undefined);
+    file.close();
+    parentPort.postMessage('busy');
+    for (;;) {
+      try {
+        file.sync();
+      } catch {
+        // Again.
+      }
+    }
   },
   'in-worker-exit'() {
     busy('io_uring');

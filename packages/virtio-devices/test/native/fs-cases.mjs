@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runFullChild } from './fs-child.mjs';
 
 const ENOENT = 2;
 const EBADF = 9;
@@ -61,8 +62,12 @@ function samples({ stat, map }) {
   };
 }
 
-/** Pairs of a name and a function that throws or rejects when the promise is broken. */
-export function fsCases(native) {
+/**
+ * Pairs of a name and a function that throws or rejects when the promise is broken.
+ *
+ * @param addon path of the same, for processes
+ */
+export function fsCases(native, addon) {
   const { fs } = native;
   const stat = new Uint32Array(30);
   const memory = new Uint8Array(65536);
@@ -110,9 +115,29 @@ export function fsCases(native) {
         for (const length of [4097, 4098, 5000, 100_000]) {
           assert.throws(() => fs.lookup(root, 'n'.repeat(length), 1, stat), { name: 'TypeError' });
         }
+        // 4096 characters, more bytes: what is left of it when it is cut is a path of another file.
+        assert.throws(() => fs.openRoot(`${'/'.repeat(4095)}\u20ac`), { name: 'TypeError' });
         const both = 'b'.repeat(4096);
         assert.ok(fs.rename(root, both, root, both, 0) < 0);
         assert.equal(fs.unlink(root, '', 0), -ENOENT);
+      }),
+    ],
+    [
+      'names with a NUL inside are no names',
+      inFolder(({ folder, root }) => {
+        writeFileSync(join(folder, 'a'), '');
+        assert.throws(() => fs.openRoot(`${folder}\0/elsewhere`), { name: 'TypeError' });
+        assert.throws(() => fs.lookup(root, 'a\0b', 0, stat), { name: 'TypeError' });
+        assert.throws(() => fs.unlink(root, 'a\0', 0), { name: 'TypeError' });
+        assert.throws(() => fs.rename(root, 'a', root, 'c\0d', 0), { name: 'TypeError' });
+        assert.deepEqual([...readdirSync(folder)], ['a']);
+      }),
+    ],
+    [
+      'nothing is left of what cannot be made for want of a descriptor',
+      inFolder(({ folder }) => {
+        const { status, stderr } = runFullChild(addon, folder);
+        assert.equal(status, 0, stderr);
       }),
     ],
     [

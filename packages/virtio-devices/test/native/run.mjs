@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { blockCases } from './block-cases.mjs';
 import { fsCases } from './fs-cases.mjs';
+import { ptyCases } from './pty-cases.mjs';
+import { runTapChild } from './tap-child.mjs';
 
 export const ENDINGS = [
   'exit',
@@ -16,6 +18,7 @@ export const ENDINGS = [
   'collected',
   'end-of-loop',
   'worker-terminate',
+  'worker-terminate-in-exceptions',
   'worker-ends',
 ];
 
@@ -42,16 +45,12 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       new URL(`../../prebuilds/linux-${process.arch}/@vmm+virtio-devices.glibc.node`, import.meta.url),
     );
   const native = createRequire(import.meta.url)(addon);
-  const cases = [...blockCases(native), ...fsCases(native)];
-  for (const name of ENDINGS) {
-    cases.push([
-      `ending: ${name}`,
-      () => {
-        const { status, stderr } = runEnding(addon, name);
-        if (status !== 7) throw new Error(`exit code ${status}\n${stderr}`);
-      },
-    ]);
-  }
+  const cases = [...blockCases(native), ...fsCases(native, addon), ...ptyCases(native)];
+  const expectStatus = (expected, { status, stderr }) => {
+    if (status !== expected) throw new Error(`exit code ${status}\n${stderr}`);
+  };
+  cases.push(['taps', () => expectStatus(0, runTapChild(addon))]);
+  for (const name of ENDINGS) cases.push([`ending: ${name}`, () => expectStatus(7, runEnding(addon, name))]);
   for (const [name, run] of cases) {
     try {
       await run();
