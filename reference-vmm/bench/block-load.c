@@ -57,8 +57,8 @@ int main(int argc, char **argv)
 		perror("/dev/vda");
 		return 1;
 	}
-	measure(fd, "sequential-read-1M", 1 << 20, 256 / divisor, size >> 20, 0, 0);
-	measure(fd, "sequential-write-1M", 1 << 20, 128 / divisor, size >> 20, 0, 1);
+	measure(fd, "sequential-read-1M", 1 << 20, 1024 / divisor, size >> 20, 0, 0);
+	measure(fd, "sequential-write-1M", 1 << 20, 1024 / divisor, size >> 20, 0, 1);
 	measure(fd, "random-read-4K", 4096, 4000 / divisor, size >> 12, 1, 0);
 	measure(fd, "random-write-4K", 4096, 4000 / divisor, size >> 12, 1, 1);
 	return 0;
