@@ -59,13 +59,13 @@ class BlockFile final : public Napi::ObjectWrap<BlockFile>, public Resource {
     if (engine_ == nullptr && engine == "io_uring") throwErrno(env, ENOSYS, "io_uring_setup");
     if (engine_ == nullptr) engine_ = openIoThreads(file_);
     if (engine_ == nullptr) throwErrno(env, EMFILE, "eventfd");
+    onDone_ = Napi::Persistent(info[2].As<Napi::Function>());
     const auto callback = [](uv_poll_t* handle, int /*status*/, int /*events*/) {
       static_cast<BlockFile*>(handle->data)->onReadable();
     };
     environment_ = &Environment::of(env);
     poll_ = environment_->openPoll(engine_->event(), callback, this);
     if (poll_ == nullptr) throwErrno(env, ENOMEM, "epoll_ctl");
-    onDone_ = Napi::Persistent(info[2].As<Napi::Function>());
     environment_->add(*this);
   }
 

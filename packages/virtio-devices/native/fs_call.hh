@@ -48,7 +48,8 @@ class FsArguments {
   napi_env env_;
   std::array<napi_value, 16> values_{};
   size_t at_ = 0;
-  std::array<std::array<char, PATH_MAX + 2>, 2> strings_;
+  /** With room for one more character of UTF-8: a string that was cut is longer than PATH_MAX all the same. */
+  std::array<std::array<char, PATH_MAX + 8>, 2> strings_;
   size_t used_ = 0;
   bool valid_ = true;
 };
