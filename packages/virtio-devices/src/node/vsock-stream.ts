@@ -21,8 +21,10 @@ export class VsockStream extends Duplex {
 
   constructor(connection: VsockConnection, options: VsockStreamOptions = {}) {
     const objectMode = connection.type === 'seqpacket';
-    super({ objectMode, allowHalfOpen: options.allowHalfOpen ?? false });
+    // That both sides have ended does not mean that the guest has everything: the connection says when it is closed.
+    super({ objectMode, allowHalfOpen: options.allowHalfOpen ?? false, autoDestroy: false });
     this.connection = connection;
+    this.once('end', () => this.#destroyIfDone());
     // In steps of their own, so that what a listener throws is an uncaught exception, as of any stream.
     connection.onReadable = () => queueMicrotask(() => this.#pump());
     connection.onDrained = () => queueMicrotask(() => this.#drained());
@@ -44,7 +46,9 @@ export class VsockStream extends Duplex {
     try {
       room = this.connection.write(bytes);
     } catch (error) {
-      callback(error instanceof Error ? error : new Error(String(error)));
+      const failure = error instanceof Error ? error : new Error(String(error));
+      this.destroy(failure);
+      callback(failure);
       return;
     }
     if (room) callback();
@@ -85,6 +89,11 @@ export class VsockStream extends Duplex {
     else {
       this.#pump();
       this.#drained();
+      this.#destroyIfDone();
     }
+  }
+
+  #destroyIfDone(): void {
+    if (this.connection.state === 'closed' && this.readableEnded) this.destroy();
   }
 }
