@@ -177,7 +177,6 @@ export class BlockBatch {
     this.#errors.length = 0;
     this.#chains.length = 0;
     this.#segmentCount = 0;
-    this.#segmentBytes.length = 0;
   }
 
   /**
