@@ -25,7 +25,7 @@ export interface Activation {
 /** Turns of the event loop that {@link Activation.catchUp} stands for at most. */
 const CATCH_UP_TURNS = 64;
 /** Milliseconds after which it leaves the rest: a driver can make as much work as it likes, and reset again and again. */
-const CATCH_UP_TIME = 10;
+const CATCH_UP_TIME = 20;
 
 export function createActivation(host: ContextHost): Activation {
   const { core, isCurrent } = host;
