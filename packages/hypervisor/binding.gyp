@@ -4,7 +4,12 @@
     {
       "target_name": "vmm_kvm",
       "sources": ["native/addon.cc"],
-      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL"],
+      "defines": [
+        "NAPI_VERSION=8",
+        "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",
+        # Otherwise what cannot be thrown any more, because the worker is being terminated, ends the process.
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+      ],
       "cflags_cc": [
         # Node's own headers and node-addon-api do not pass these warnings.
         "-isystem<(node_root_dir)/include/node",

@@ -93,6 +93,14 @@ const CASES = {
     await thread.terminate();
     process.exitCode = 7;
   },
+  'worker-terminate-in-exceptions': async () => {
+    for (let count = 0; count < 5; count++) {
+      const { thread, ready } = worker('inside-exceptions');
+      await ready;
+      await thread.terminate();
+    }
+    process.exitCode = 7;
+  },
   'exit-while-worker-in-run': async () => {
     const { ready } = worker('inside-run');
     await ready;
@@ -113,6 +121,12 @@ const CASES = {
     const { vcpu } = makeGuest(native, PROGRAMS.spins);
     parentPort.postMessage('ready');
     vcpu.run();
+  },
+  'inside-exceptions': () => {
+    const { vm } = makeGuest(native, PROGRAMS.spins);
+    vm.close();
+    parentPort.postMessage('ready');
+    for (;;) assert.throws(() => vm.createVcpu(1));
   },
   'inside-end': () => {
     running().vm.unref();

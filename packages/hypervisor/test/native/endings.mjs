@@ -14,6 +14,7 @@ export const ENDINGS = {
   'end-of-loop': 7,
   'worker-terminate': 7,
   'worker-terminate-in-run': 7,
+  'worker-terminate-in-exceptions': 7,
   'exit-while-worker-in-run': 7,
   'worker-ends': 7,
   collected: 7,
