@@ -199,10 +199,11 @@ export class DeviceManager implements AsyncDisposable {
     ];
     const total = (): number =>
       this.#virtioConsole.ports.reduce((sum, { statistics }) => sum + statistics.outputBytes, 0);
-    for (let before = -1; before !== total();) {
+    const { core } = this.#attached.find(({ device }) => device === this.#virtioConsole)!.transport;
+    for (let before = -1; before !== total() || core.pending;) {
       before = total();
       for (const output of outputs) await output.waiting;
-      // A queue that had more than its share of a turn goes on in the next.
+      // Doorbells that rang are heard in the next turn.
       await nextTurn();
       await nextTurn();
     }

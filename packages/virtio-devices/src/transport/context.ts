@@ -18,6 +18,8 @@ export interface ContextHost {
 export interface Activation {
   /** The device's side; does nothing any more when the activation has ended. */
   readonly context: ActivateContext;
+  /** Something was put off with `renotify()` and has not run. */
+  readonly pending: boolean;
   /** Runs now what `renotify()` put off. */
   catchUp(): void;
 }
@@ -67,5 +69,11 @@ export function createActivation(host: ContextHost): Activation {
       }
     }
   };
-  return { context, catchUp };
+  return {
+    context,
+    get pending() {
+      return queued.includes(true);
+    },
+    catchUp,
+  };
 }

@@ -122,6 +122,11 @@ export class VirtioTransportCore {
     return (this.device.configGeneration ?? this.#configGeneration) >>> 0;
   }
 
+  /** What the driver made available waits for a later turn of the event loop. */
+  get pending(): boolean {
+    return this.#activation?.pending ?? false;
+  }
+
   get statistics(): TransportStatistics {
     return { ...this.#statistics };
   }

@@ -3,6 +3,7 @@ import { FeatureSet } from '../features.ts';
 import { MockMmioDriver } from '../mock/index.ts';
 import * as mmio from './mmio-registers.ts';
 import { deferToNextTurn } from './defer.ts';
+import type { VirtioTransportCore } from './core.ts';
 import type { TransportOptions } from './types.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -70,22 +71,29 @@ describe('notifications of many queues', () => {
     reset(): void {}
   }
 
-  function startDevice(options: Partial<TransportOptions>): { device: BusyDevice; notifyAll: () => void } {
+  function startDevice(options: Partial<TransportOptions>): {
+    device: BusyDevice;
+    core: VirtioTransportCore;
+    notifyAll: () => void;
+  } {
     const device = new BusyDevice();
     const { transport } = new MockMmioDriver(device, { transport: options }).start();
     return {
       device,
+      core: transport.core,
       notifyAll: () =>
         device.queueSizes.forEach((_, index) => transport.write(mmio.VIRTIO_MMIO_QUEUE_NOTIFY, 4, index)),
     };
   }
 
   it('do not all keep one turn, and each is served', async () => {
-    const { device, notifyAll } = startDevice({ defer: undefined });
+    const { device, core, notifyAll } = startDevice({ defer: undefined });
     deferToNextTurn(() => undefined);
     await turn();
+    expect(core.pending).toBe(false);
     notifyAll();
     expect([1, 2]).toContain(device.served.length);
+    expect(core.pending).toBe(true);
     for (let turns = 0; device.served.length < 16; turns++) {
       expect(turns).toBeLessThan(16);
       const before = device.served.length;
@@ -93,6 +101,7 @@ describe('notifications of many queues', () => {
       expect([1, 2]).toContain(device.served.length - before);
     }
     expect(device.served).toEqual([...device.queueSizes.keys()]);
+    expect(core.pending).toBe(false);
   });
 
   it('are served at once where the host has a scheduler of its own', () => {
