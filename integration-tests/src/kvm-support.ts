@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import ts from 'typescript';
 import { type Architecture, prepareGuest } from '@vmm/reference-vmm';
 import { diagnoseKvm } from '@vmm/hypervisor/kvm';
 import { RigError } from '../../scripts/rig/images.mjs';
@@ -81,7 +82,7 @@ export class KvmPlace implements AsyncDisposable {
 
   /** Runs a script of the repository, JavaScript or TypeScript without what would have to be compiled. */
   script(path: string, args: readonly string[]): Promise<CommandResult> {
-    return this.#run([join(this.#rig === undefined ? ROOT : RIG_REPOSITORY, path), ...args], '');
+    return this.#run([this.#rig === undefined ? stripped(path) : join(RIG_REPOSITORY, path), ...args], '');
   }
 
   /** Loads a module of the place's kernel with those that it needs, where it is not there. */
@@ -146,6 +147,18 @@ export class KvmPlace implements AsyncDisposable {
       return this.#rig.run(command, { stdin });
     }
   }
+}
+
+/** A script of the repository without types, for a Node that knows none: packages are found from its place too. */
+function stripped(path: string): string {
+  const { outputText } = ts.transpileModule(readFileSync(join(ROOT, path), 'utf8'), {
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
+  });
+  const directory = join(ROOT, 'integration-tests/node_modules/.cache');
+  mkdirSync(directory, { recursive: true });
+  const target = join(directory, basename(path).replace(/ts$/, 'mjs'));
+  writeFileSync(target, outputText);
+  return target;
 }
 
 function here(args: readonly string[], stdin: string | Uint8Array): Promise<CommandResult> {

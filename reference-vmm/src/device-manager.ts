@@ -150,6 +150,16 @@ export class DeviceManager implements AsyncDisposable {
     this.streams?.stderr.finish();
   }
 
+  /** Devices take no new work; resolves when nothing is in flight. The vCPUs must stand still. */
+  async pause(): Promise<void> {
+    await Promise.all(this.#attached.map(({ transport }) => transport.pause()));
+  }
+
+  /** Undoes {@link pause}. */
+  resume(): void {
+    for (const { transport } of this.#attached) transport.resume();
+  }
+
   /** Ends what devices have in flight, connections among it; the vCPUs must have stopped. */
   reset(): void {
     for (const { transport } of this.#attached) transport.reset();

@@ -9,7 +9,6 @@ export type VmmErrorCode =
   | 'NAME_TAKEN'
   | 'RUNTIME_DIRECTORY'
   | 'WRONG_STATE'
-  | 'NOT_YET'
   | 'HYPERVISOR_UNAVAILABLE';
 
 /** Something that the VMM could not do; the message says what was attempted and what to do about it. */

@@ -24,4 +24,5 @@ export type {
   TransportKind,
 } from './machine/machine.ts';
 export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
-export { type StopReason, Vmm, type VmmHost, type VmmState } from './vmm.ts';
+export type { VmmState } from './lifecycle.ts';
+export { type StopReason, Vmm, type VmmHost } from './vmm.ts';

@@ -6,10 +6,10 @@ import { type VmmConfig, validateConfig } from './config.ts';
 import { type AttachedDevice, type CommandStreams, DeviceManager, GuestConsole } from './device-manager.ts';
 import { closeDevices, prepareDevices, virtioDeviceCount } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
-import { VmmError } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
 import type { ExitStatistics } from './exit-statistics.ts';
 import { type AnyHypervisor, hostHypervisors, selectHypervisor, selected } from './hypervisors.ts';
+import { Lifecycle, type VmmState } from './lifecycle.ts';
 import type { Architecture, Machine } from './machine/machine.ts';
 import { createMachine } from './machine/platform.ts';
 import { RuntimeDirectory } from './runtime-directory.ts';
@@ -25,8 +25,6 @@ export interface VmmHost {
   /** Undefined instructions, unclaimed accesses, broken drivers. */
   readonly debug?: (message: string) => void;
 }
-
-export type VmmState = 'created' | 'running' | 'stopping' | 'stopped' | 'failed';
 
 /** How a VM ended. */
 export type StopReason =
@@ -66,7 +64,7 @@ export class Vmm implements AsyncDisposable {
   readonly #devices: DeviceManager;
   readonly #directory: RuntimeDirectory;
   readonly #loop: EventLoop;
-  #state: VmmState = 'created';
+  readonly #lifecycle: Lifecycle;
   #ended: VcpuEnd | undefined;
   /** Kept for when the vCPUs are gone. */
   #instructions: number | undefined;
@@ -84,6 +82,7 @@ export class Vmm implements AsyncDisposable {
     directory: RuntimeDirectory,
   ) {
     this.config = config;
+    this.#lifecycle = new Lifecycle(config.name);
     this.hypervisor = hypervisor.name;
     this.arch = hypervisor.arch;
     this.#machine = machine;
@@ -142,7 +141,7 @@ export class Vmm implements AsyncDisposable {
   }
 
   get state(): VmmState {
-    return this.#state;
+    return this.#lifecycle.state;
   }
 
   /** Guest instructions executed so far, where the hypervisor counts them; else 0. */
@@ -181,10 +180,7 @@ export class Vmm implements AsyncDisposable {
    * @throws VmmError `WRONG_STATE` when it was started or stopped before
    */
   start(): void {
-    if (this.#state !== 'created') {
-      throw new VmmError('WRONG_STATE', `"${this.name}" is ${this.#state}: a VM starts once`);
-    }
-    this.#state = 'running';
+    this.#lifecycle.take('start');
     this.#vcpus.run(this.#loop.handle).then(
       () => this.#finish(),
       (error: unknown) => {
@@ -194,16 +190,48 @@ export class Vmm implements AsyncDisposable {
     );
   }
 
+  /**
+   * Makes the guest stand still: its vCPUs, its clock and its devices, when requests in flight are done. Operations on a
+   * VM wait for each other.
+   *
+   * @throws VmmError `WRONG_STATE` unless it runs
+   */
+  async pause(): Promise<void> {
+    await this.#lifecycle.inTurn(async () => {
+      this.#lifecycle.check('pause');
+      await this.#vcpus.pause();
+      // The guest may have ended meanwhile.
+      this.#lifecycle.take('pause');
+      this.#machine.stopClock();
+      await this.#devices.pause();
+    });
+  }
+
+  /**
+   * Lets a paused guest go on as if no time had passed; its time of day is late by the length of the pause.
+   *
+   * @throws VmmError `WRONG_STATE` unless it is paused
+   */
+  async resume(): Promise<void> {
+    await this.#lifecycle.inTurn(() => {
+      this.#lifecycle.take('resume');
+      this.#devices.resume();
+      this.#machine.startClock();
+      this.#vcpus.resume();
+      return Promise.resolve();
+    });
+  }
+
   /** Ends the VM at once, as pulling the plug does; acknowledged and flushed disk writes are on disk. */
   async stop(): Promise<void> {
-    if (this.#state === 'created') {
-      this.#state = 'stopped';
+    if (this.state === 'created') {
+      this.#lifecycle.take('finish');
       await this.#devices.finish();
       await this.#release();
       this.#settle({ kind: 'stopped' });
       return;
     }
-    if (this.#state === 'running') this.#state = 'stopping';
+    if (this.#lifecycle.allows('stop')) this.#lifecycle.take('stop');
     await this.#vcpus.stop();
     await this.stopped;
   }
@@ -230,6 +258,7 @@ export class Vmm implements AsyncDisposable {
   #end(end: VcpuEnd): void {
     if (this.#ended !== undefined) return;
     this.#ended = end;
+    if (this.#lifecycle.allows('stop')) this.#lifecycle.take('stop');
     // One vCPU ends the machine; the others are told to stop. A failure to stop surfaces in `run`.
     void this.#vcpus.stop();
   }
@@ -243,10 +272,11 @@ export class Vmm implements AsyncDisposable {
     // A kernel that resets right after its panic may have said so in what the serial port still holds.
     this.#machine.serial.flush();
     clearTimeout(this.#panicTimer);
+    this.#devices.resume();
     const reason = this.#reason();
     await this.#devices.finish();
     await this.#release();
-    this.#state = reason.kind === 'failed' ? 'failed' : 'stopped';
+    this.#lifecycle.take(reason.kind === 'failed' ? 'fail' : 'finish');
     this.#settle(reason);
   }
 

@@ -1,5 +1,5 @@
 import { aarch64 } from '@vmm/arch';
-import type { Aarch64Vcpu, Aarch64Vm } from '@vmm/hypervisor';
+import { type Aarch64Vcpu, type Aarch64Vm, sysreg } from '@vmm/hypervisor';
 import { createVmGicV2, createVmGicV3, GicV2m, type Trigger, type VmGicV2, type VmGicV3 } from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
 import { type AddressAllocator, Bus, type Interrupt, type PciRoot } from '@vmm/vm-device';
@@ -15,6 +15,9 @@ import { allocatorOf, attachVirtioMmio } from './virtio-mmio.ts';
 
 /** Translation granules that the vCPUs have. */
 const PAGE_SIZES = [4096] as const;
+
+/** The virtual counter (Arm ARM D24.10.18). */
+const CNTVCT_EL0: number = sysreg(3, 3, 14, 0, 2);
 
 type AnyGic = VmGicV2 | VmGicV3;
 
@@ -44,6 +47,9 @@ export class Aarch64Machine implements Machine {
   #timer: NodeJS.Timeout | undefined;
   #cmdline = '';
   #loaded: aarch64.LoadedKernel | undefined;
+  #bootCpu: Aarch64Vcpu | undefined;
+  /** The virtual counter while it stands still. */
+  #counter: bigint | undefined;
 
   constructor(vm: Aarch64Vm, config: MachineConfig, hooks: MachineHooks) {
     this.vm = vm;
@@ -104,12 +110,24 @@ export class Aarch64Machine implements Machine {
       rngSeed: crypto.getRandomValues(new Uint8Array(64)),
     });
     const deviceTree = aarch64.loadDeviceTree(this.memory, loaded, tree);
-    return Array.from({ length: this.#config.cpus }, (_, id) => {
+    const vcpus = Array.from({ length: this.#config.cpus }, (_, id) => {
       const vcpu = this.vm.createVcpu(id);
       return id === 0
         ? aarch64.configureBootCpu(vcpu, { entry: loaded.entry, deviceTree })
         : aarch64.configureSecondaryCpu(vcpu);
     });
+    this.#bootCpu = vcpus[0];
+    return vcpus;
+  }
+
+  stopClock(): void {
+    this.#counter ??= this.#bootCpu?.getSystemRegister(CNTVCT_EL0);
+  }
+
+  startClock(): void {
+    // It is one counter for all vCPUs.
+    if (this.#counter !== undefined) this.#bootCpu?.setSystemRegister(CNTVCT_EL0, this.#counter);
+    this.#counter = undefined;
   }
 
   endOfInterrupt(): void {

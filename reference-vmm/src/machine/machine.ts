@@ -89,6 +89,15 @@ export interface Machine extends Disposable {
   /** Writes the tables, and creates the vCPUs in their boot state. Once. */
   createVcpus(): readonly Vcpu[];
 
+  /**
+   * Stops the clock that the guest measures time by, so that a pause is none for it: arm64's virtual counter, x86-64's
+   * paravirtual clock (its time stamp counter goes on). Only while no vCPU runs.
+   */
+  stopClock(): void;
+
+  /** Lets it go on from where it stopped. */
+  startClock(): void;
+
   /** The guest ended an interrupt with this vector (`eoi` exits). */
   endOfInterrupt(vector: number): void;
 }

@@ -43,6 +43,8 @@ export class X86Machine implements Machine {
   readonly #sharedMemory: AddressAllocator | undefined;
   #cmdline = '';
   #loaded: x86_64.LoadedKernel | undefined;
+  /** Nanoseconds of the paravirtual clock while it stands still. */
+  #clock: bigint | undefined;
 
   /** @param supportedCpuid of the hypervisor */
   constructor(vm: X86Vm, supportedCpuid: readonly CpuidEntry[], config: MachineConfig, hooks: MachineHooks) {
@@ -111,6 +113,15 @@ export class X86Machine implements Machine {
         ? x86_64.configureBootCpu(vcpu, this.memory, boot, { cpuid })
         : x86_64.configureSecondaryCpu(vcpu, { cpuid });
     });
+  }
+
+  stopClock(): void {
+    this.#clock ??= this.vm.getClock();
+  }
+
+  startClock(): void {
+    if (this.#clock !== undefined) this.vm.setClock(this.#clock);
+    this.#clock = undefined;
   }
 
   endOfInterrupt(vector: number): void {

@@ -1,0 +1,67 @@
+import { Lifecycle, type VmmState, type VmmTransition } from './lifecycle.ts';
+
+const WAYS: Readonly<Record<VmmState, readonly VmmTransition[]>> = {
+  created: [],
+  running: ['start'],
+  paused: ['start', 'pause'],
+  stopping: ['start', 'stop'],
+  stopped: ['finish'],
+  failed: ['start', 'fail'],
+};
+
+/** A VM that came to a state by allowed steps. */
+function at(state: VmmState): Lifecycle {
+  const lifecycle = new Lifecycle('box');
+  for (const step of WAYS[state]) lifecycle.take(step);
+  return lifecycle;
+}
+
+describe('states of a VM', () => {
+  it.each([
+    ['start', ['created'], 'running'],
+    ['pause', ['running'], 'paused'],
+    ['resume', ['paused'], 'running'],
+    ['stop', ['running', 'paused'], 'stopping'],
+    ['finish', ['created', 'running', 'paused', 'stopping'], 'stopped'],
+    ['fail', ['created', 'running', 'paused', 'stopping'], 'failed'],
+  ] as const)('%s', (transition, from, to) => {
+    for (const state of Object.keys(WAYS) as VmmState[]) {
+      const lifecycle = at(state);
+      const allowed = (from as readonly VmmState[]).includes(state);
+      expect(lifecycle.allows(transition)).toBe(allowed);
+      if (allowed) {
+        lifecycle.take(transition);
+        expect(lifecycle.state).toBe(to);
+      } else {
+        expect(() => lifecycle.take(transition)).toThrow(
+          expect.objectContaining({
+            code: 'WRONG_STATE',
+            message: `cannot ${transition} "box": it is ${state}`,
+          }) as Error,
+        );
+        expect(lifecycle.state).toBe(state);
+      }
+    }
+  });
+});
+
+describe('operations', () => {
+  it('come one after the other, and a failure does not keep the next', async () => {
+    const lifecycle = new Lifecycle('box');
+    const steps: string[] = [];
+    const operation = (name: string, fails: boolean) => async (): Promise<string> => {
+      steps.push(`${name} begins`);
+      await new Promise((resolve) => setImmediate(resolve));
+      steps.push(`${name} ends`);
+      if (fails) throw new Error(name);
+      return name;
+    };
+    const results = await Promise.allSettled([
+      lifecycle.inTurn(operation('first', false)),
+      lifecycle.inTurn(operation('second', true)),
+      lifecycle.inTurn(operation('third', false)),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(steps).toEqual(['first', 'second', 'third'].flatMap((name) => [`${name} begins`, `${name} ends`]));
+  });
+});
