@@ -44,12 +44,15 @@ describe('pause and resume', () => {
   });
 });
 
-describe('pause and resume on KVM', () => {
-  const place = new KvmPlace('x86_64');
+describe.each([
+  ['x86_64', ['mmio', 'pci']],
+  ['aarch64', ['mmio']],
+] as const)('pause and resume on KVM, %s', (arch, transports) => {
+  const place = new KvmPlace(arch);
   beforeAll(() => place.open());
   afterAll(() => place[Symbol.asyncDispose]());
 
-  it.each(['mmio', 'pci'])('on x86-64, over %s', async (transport) => {
+  it.each(transports)('over %s', async (transport) => {
     const { code, stdout, stderr } = await place.script('integration-tests/src/rig/pause.ts', [
       'kvm',
       transport,

@@ -3,7 +3,7 @@
 //   node pause.ts kvm|wasm mmio|pci
 import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { type StopReason, VmBuilder } from '@vmm/reference-vmm';
+import { type StopReason, VmBuilder, type Vmm } from '@vmm/reference-vmm';
 import { MemoryBlockBackend } from '@vmm/virtio-devices';
 
 /** What came of it. */
@@ -42,13 +42,21 @@ export async function pauseScenario(
   hypervisor: 'kvm' | 'wasm',
   transport: 'mmio' | 'pci',
 ): Promise<PauseReport> {
-  await using vm = await new VmBuilder()
+  const vm = await new VmBuilder()
     .hypervisor(hypervisor)
     .transport(transport)
     .cpus(2)
     .blockDevice(new MemoryBlockBackend(new Uint8Array(8 << 20)))
     .command('sh', '-c', GUEST)
     .build();
+  try {
+    return await pauseAndResume(vm);
+  } finally {
+    await vm[Symbol.asyncDispose]();
+  }
+}
+
+async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
   let output = '';
   vm.streams!.stdout.on('data', (bytes: Uint8Array) => (output += Buffer.from(bytes).toString('latin1')));
   const seen = async (pattern: RegExp): Promise<string> => {
