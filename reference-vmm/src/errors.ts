@@ -1,15 +1,22 @@
 /** Stable codes of {@link VmmError}. */
-export type VmmErrorCode =
-  | 'INVALID_CONFIG'
-  | 'FILE_NOT_FOUND'
-  | 'FILE_UNREADABLE'
-  | 'NO_APT'
-  | 'APT_FAILED'
-  | 'GUEST_INCOMPLETE'
-  | 'NAME_TAKEN'
-  | 'RUNTIME_DIRECTORY'
-  | 'WRONG_STATE'
-  | 'HYPERVISOR_UNAVAILABLE';
+export const VMM_ERROR_CODES = [
+  'INVALID_CONFIG',
+  'FILE_NOT_FOUND',
+  'FILE_UNREADABLE',
+  'NO_APT',
+  'APT_FAILED',
+  'GUEST_INCOMPLETE',
+  'NAME_TAKEN',
+  'RUNTIME_DIRECTORY',
+  'WRONG_STATE',
+  'HYPERVISOR_UNAVAILABLE',
+  'NO_SUCH_VM',
+  'NOT_SUPPORTED',
+  'INVALID_REQUEST',
+  'CONTROL_FAILED',
+] as const;
+
+export type VmmErrorCode = (typeof VMM_ERROR_CODES)[number];
 
 /** Something that the VMM could not do; the message says what was attempted and what to do about it. */
 export class VmmError extends Error {
