@@ -14,6 +14,9 @@ export const VMM_ERROR_CODES = [
   'NOT_SUPPORTED',
   'INVALID_REQUEST',
   'CONTROL_FAILED',
+  'SNAPSHOT_FAILED',
+  'INVALID_SNAPSHOT',
+  'SNAPSHOT_MISMATCH',
 ] as const;
 
 export type VmmErrorCode = (typeof VMM_ERROR_CODES)[number];

@@ -1,0 +1,110 @@
+import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GuestMemory } from '@vmm/vm-memory';
+import {
+  type MemoryImage,
+  PIECE_BYTES,
+  digestMemory,
+  readMemory,
+  regionsOf,
+  runs,
+  verifyMemory,
+  writeMemory,
+} from './memory-image.ts';
+
+const MIB = 1024 * 1024;
+const never = new AbortController().signal;
+const altered = expect.objectContaining({ code: 'INVALID_SNAPSHOT' }) as unknown;
+
+/** Two regions, the first on shared memory, which the software hypervisor has. */
+function memoryOf(): GuestMemory {
+  return new GuestMemory([
+    { guestAddress: 0x4000_0000, bytes: new Uint8Array(new SharedArrayBuffer(5 * MIB + 4096)) },
+    { guestAddress: 0x8000_0000, bytes: new Uint8Array(3 * MIB) },
+  ]);
+}
+
+describe('memory images', () => {
+  let folder: string;
+  let path: string;
+  let file: FileHandle;
+
+  beforeEach(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'memory-image-'));
+    path = join(folder, 'memory.bin');
+    file = await open(path, 'w+');
+  });
+  afterEach(async () => {
+    await file.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  async function write(memory: GuestMemory): Promise<MemoryImage> {
+    const present = await writeMemory(file, memory, never);
+    const regions = regionsOf(memory);
+    return { regions, digests: await digestMemory(file, regions, present, never) };
+  }
+
+  function filled(): GuestMemory {
+    const memory = memoryOf();
+    memory.writeUint32(0x4000_0000, 0x1234_5678);
+    memory.writeUint32(0x4000_0000 + PIECE_BYTES + 0x3_0000, 1);
+    memory.writeUint32(0x4000_0000 + 5 * MIB, 2);
+    memory.writeUint32(0x8000_0000 + 3 * MIB - 4, 0xffff_ffff);
+    return memory;
+  }
+
+  it('give memory back as it was, and leave holes for zeros', async () => {
+    const memory = filled();
+    const image = await write(memory);
+    expect(image.digests.map((digest) => digest !== null)).toEqual([true, true, true, false, true]);
+    expect(statSync(path).size).toBe(8 * MIB + 4096);
+    expect(statSync(path).blocks * 512).toBeLessThan(MIB);
+    const copy = memoryOf();
+    await readMemory(file, image, copy, never);
+    copy.regions.forEach(({ bytes }, index) =>
+      expect(Buffer.compare(bytes, memory.regions[index]!.bytes)).toBe(0),
+    );
+    await verifyMemory(file, image, never);
+  });
+
+  it.each([
+    ['a bit', 5, 1],
+    ['a hole', 4 * MIB + 100, 1],
+    ['the last byte', 8 * MIB + 4095, 0],
+  ])('%s that was altered is noticed', async (what, position, value) => {
+    const image = await write(filled());
+    await file.write(Uint8Array.of(value), 0, 1, position);
+    await expect(verifyMemory(file, image, never)).rejects.toEqual(altered);
+    // What stands for zeros is not read, so that nobody gets what is there.
+    if (what !== 'a hole') await expect(readMemory(file, image, memoryOf(), never)).rejects.toEqual(altered);
+  });
+
+  it('a file that was cut is noticed', async () => {
+    const image = await write(filled());
+    truncateSync(path, 8 * MIB);
+    await expect(readMemory(file, image, memoryOf(), never)).rejects.toEqual(altered);
+    await expect(verifyMemory(file, image, never)).rejects.toEqual(altered);
+  });
+
+  it('an aborted write ends with the reason', async () => {
+    const reason = new Error('enough');
+    await expect(writeMemory(file, filled(), AbortSignal.abort(reason))).rejects.toBe(reason);
+  });
+
+  it('pages are written in runs; small holes are written too', () => {
+    const bytes = Buffer.alloc(64 * 4096);
+    expect([...runs(bytes)]).toEqual([]);
+    bytes[4096] = 1;
+    bytes[5 * 4096 + 7] = 1;
+    bytes[40 * 4096] = 1;
+    bytes[64 * 4096 - 1] = 1;
+    expect([...runs(bytes)]).toEqual([
+      [4096, 6 * 4096],
+      [40 * 4096, 41 * 4096],
+      [63 * 4096, 64 * 4096],
+    ]);
+  });
+});

@@ -1,0 +1,237 @@
+import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import type { GuestMemory } from '@vmm/vm-memory';
+import { VmmError } from '../errors.ts';
+
+/** Memory is written, read and digested in pieces of this many bytes; the last one of a region may be shorter. */
+export const PIECE_BYTES: number = 2 * 1024 * 1024;
+
+const PAGE = 4096;
+/** Pages are first looked at in groups. */
+const GROUP = 16 * PAGE;
+/** Holes that are smaller are written as zeros: a system call costs more. */
+const SMALLEST_HOLE = GROUP;
+/** Reads, writes and digests at a time, as the thread pool of Node has threads. */
+const CONCURRENT = 4;
+
+const ZEROS = Buffer.alloc(GROUP);
+
+/** Where a region of guest memory is. */
+export interface ImageRegion {
+  readonly guestAddress: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** What is known of a file with the memory of a guest: its regions one behind the other, with holes for zeros. */
+export interface MemoryImage {
+  readonly regions: readonly ImageRegion[];
+  /** SHA-256 of each piece, as hexadecimal digits; null: all zeros. */
+  readonly digests: readonly (string | null)[];
+}
+
+interface Piece {
+  readonly index: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Bytes of the file. */
+export function imageSize(regions: readonly ImageRegion[]): number {
+  return regions.reduce((sum, { size }) => sum + size, 0);
+}
+
+export function regionsOf(memory: GuestMemory): ImageRegion[] {
+  return memory.regions.map(({ guestAddress, size }) => ({ guestAddress, size }));
+}
+
+/** How many digests an image has. */
+export function pieceCount(regions: readonly ImageRegion[]): number {
+  return regions.reduce((sum, { size }) => sum + Math.ceil(size / PIECE_BYTES), 0);
+}
+
+/**
+ * Writes guest memory straight into an empty file. The vCPUs and the devices must stand still.
+ *
+ * @returns for each piece whether it has anything but zeros
+ * @throws what the file throws; the signal's reason
+ */
+export async function writeMemory(
+  file: FileHandle,
+  memory: GuestMemory,
+  signal: AbortSignal,
+): Promise<boolean[]> {
+  const regions = regionsOf(memory);
+  const present = new Array<boolean>(pieceCount(regions)).fill(false);
+  await file.truncate(imageSize(regions));
+  await each(pieces(regions), signal, async (piece) => {
+    const bytes = bytesOf(memory, piece);
+    for (const [from, to] of runs(bytes)) {
+      present[piece.index] = true;
+      await writeAll(file, bytes.subarray(from, to), piece.offset + from);
+    }
+  });
+  return present;
+}
+
+/**
+ * Digests of a file that {@link writeMemory} has written.
+ *
+ * @param present what it returned
+ */
+export async function digestMemory(
+  file: FileHandle,
+  regions: readonly ImageRegion[],
+  present: readonly boolean[],
+  signal: AbortSignal,
+): Promise<(string | null)[]> {
+  const digests = new Array<string | null>(present.length).fill(null);
+  await each(pieces(regions), signal, async ({ index, offset, length }) => {
+    if (present[index] !== true) return;
+    const bytes = Buffer.allocUnsafeSlow(length);
+    await readAll(file, bytes, offset);
+    digests[index] = await digest(bytes);
+  });
+  return digests;
+}
+
+/**
+ * Reads an image into fresh guest memory, and checks it.
+ *
+ * @throws VmmError `INVALID_SNAPSHOT`; the memory has anything in it then
+ */
+export async function readMemory(
+  file: FileHandle,
+  image: MemoryImage,
+  memory: GuestMemory,
+  signal: AbortSignal,
+): Promise<void> {
+  await each(pieces(image.regions), signal, async (piece) => {
+    const expected = image.digests[piece.index];
+    if (expected === null) return;
+    const bytes = bytesOf(memory, piece);
+    await readAll(file, bytes, piece.offset);
+    // What is digested is what the guest gets, whatever happens to the file; a digest takes no shared memory.
+    if ((await digest(Buffer.from(bytes))) !== expected) throw altered(piece);
+  });
+}
+
+/** Checks a file whose pages the guest gets as they are. @throws VmmError `INVALID_SNAPSHOT` */
+export async function verifyMemory(file: FileHandle, image: MemoryImage, signal: AbortSignal): Promise<void> {
+  await each(pieces(image.regions), signal, async (piece) => {
+    const bytes = Buffer.allocUnsafeSlow(piece.length);
+    await readAll(file, bytes, piece.offset);
+    const expected = image.digests[piece.index];
+    const intact = expected === null ? isZero(bytes) : (await digest(bytes)) === expected;
+    if (!intact) throw altered(piece);
+  });
+}
+
+function altered({ offset }: Piece): VmmError {
+  return new VmmError('INVALID_SNAPSHOT', `the memory of the snapshot was altered, from byte ${offset} on`);
+}
+
+function* pieces(regions: readonly ImageRegion[]): Generator<Piece> {
+  let index = 0;
+  let start = 0;
+  for (const { size } of regions) {
+    for (let at = 0; at < size; at += PIECE_BYTES) {
+      yield { index, offset: start + at, length: Math.min(PIECE_BYTES, size - at) };
+      index += 1;
+    }
+    start += size;
+  }
+}
+
+/** A view of guest memory. */
+function bytesOf(memory: GuestMemory, { offset, length }: Piece): Buffer {
+  let start = 0;
+  for (const region of memory.regions) {
+    if (offset < start + region.size) {
+      const { buffer, byteOffset } = region.bytes;
+      return Buffer.from(buffer, byteOffset + offset - start, length);
+    }
+    start += region.size;
+  }
+  throw new RangeError(`the image goes beyond guest memory, at byte ${offset}`);
+}
+
+/** Ranges of whole pages with all that is not zero. */
+export function* runs(bytes: Buffer): Generator<readonly [from: number, to: number]> {
+  let from = -1;
+  let to = 0;
+  for (let group = 0; group < bytes.length; group += GROUP) {
+    const end = Math.min(group + GROUP, bytes.length);
+    if (isZeroGroup(bytes, group, end)) continue;
+    for (let page = group; page < end; page += PAGE) {
+      const next = Math.min(page + PAGE, end);
+      if (isZeroGroup(bytes, page, next)) continue;
+      if (from >= 0 && page - to >= SMALLEST_HOLE) {
+        yield [from, to];
+        from = page;
+      } else if (from < 0) from = page;
+      to = next;
+    }
+  }
+  if (from >= 0) yield [from, to];
+}
+
+function isZeroGroup(bytes: Buffer, from: number, to: number): boolean {
+  return bytes.compare(ZEROS, 0, to - from, from, to) === 0;
+}
+
+function isZero(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at += GROUP)
+    if (!isZeroGroup(bytes, at, Math.min(at + GROUP, bytes.length))) return false;
+  return true;
+}
+
+/** Some at a time, until one fails. */
+async function each<T>(
+  items: Iterable<T>,
+  signal: AbortSignal,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const iterator = items[Symbol.iterator]();
+  let failed = false;
+  const worker = async (): Promise<void> => {
+    try {
+      for (let next = iterator.next(); next.done !== true && !failed; next = iterator.next()) {
+        signal.throwIfAborted();
+        await work(next.value);
+      }
+    } catch (error) {
+      failed = true;
+      throw error;
+    }
+  };
+  // All have ended when this does: none writes into memory that is given back.
+  const results = await Promise.allSettled(Array.from({ length: CONCURRENT }, worker));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
+}
+
+async function readAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesRead } = await file.read(bytes, done, bytes.length - done, position + done);
+    if (bytesRead === 0)
+      throw new VmmError('INVALID_SNAPSHOT', 'the memory of the snapshot was cut while it was read');
+    done += bytesRead;
+  }
+}
+
+/** Outside of this thread, where the event loop of a running VM is. */
+async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex');
+}
+
+/** SHA-256 of text, as hexadecimal digits. */
+export function textDigest(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
