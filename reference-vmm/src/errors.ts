@@ -17,6 +17,10 @@ export const VMM_ERROR_CODES = [
   'SNAPSHOT_FAILED',
   'INVALID_SNAPSHOT',
   'SNAPSHOT_MISMATCH',
+  'TIMED_OUT',
+  'ENDED',
+  'NO_VSOCK',
+  'BAD_RESPONSE',
 ] as const;
 
 export type VmmErrorCode = (typeof VMM_ERROR_CODES)[number];
