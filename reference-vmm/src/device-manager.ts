@@ -10,8 +10,11 @@ import { type VsockForwarder, VsockHost } from '@vmm/virtio-devices/node';
 import type { RingKind, VmmConfig } from './config.ts';
 import { closeDevices } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
+import { VmmError } from './errors.ts';
 import { COMMAND_PORTS } from './guest/init.ts';
+import { restoring } from './machine/machine-state.ts';
 import type { Machine } from './machine/machine.ts';
+import type { DeviceStates } from './snapshot/manifest.ts';
 import { ConsoleStream, GuestInput, GuestOutput, type OutputSink, PanicDetector } from './streams.ts';
 
 /** Standard streams of the command that the built-in guest runs. */
@@ -45,10 +48,15 @@ export class GuestConsole {
   onPanic: (message: string) => void = () => undefined;
   /** Takes what the host types. */
   onInput: (bytes: Uint8Array) => Promise<void> = () => Promise.resolve();
-  readonly #panic = new PanicDetector((message) => this.onPanic(message));
+  #panic = new PanicDetector((message) => this.onPanic(message));
 
   constructor() {
     this.stream = new ConsoleStream((bytes) => this.onInput(bytes));
+  }
+
+  /** Another kernel begins to write. */
+  restart(): void {
+    this.#panic = new PanicDetector((message) => this.onPanic(message));
   }
 
   readonly serialOutput = (bytes: Uint8Array): void => {
@@ -160,9 +168,44 @@ export class DeviceManager implements AsyncDisposable {
     for (const { transport } of this.#attached) transport.resume();
   }
 
+  /** Only while paused. */
+  save(): DeviceStates {
+    return {
+      control: this.#control,
+      devices: this.#attached.map(({ name, transport }) => ({ name, state: transport.save() })),
+    };
+  }
+
+  /**
+   * Puts the devices, which no driver has touched yet, into the state in which those of another process were; they are
+   * paused then. Connections that these had are over for the guest.
+   *
+   * @param states need not be trusted
+   * @throws VmmError `INVALID_SNAPSHOT`
+   */
+  restore({ control, devices }: DeviceStates): void {
+    const names = (each: readonly { readonly name: string }[]): string =>
+      each.map(({ name }) => name).join(', ');
+    if (names(devices) !== names(this.#attached))
+      throw new VmmError(
+        'INVALID_SNAPSHOT',
+        `the guest has the devices ${names(devices)}, and this VM ${names(this.#attached)}`,
+      );
+    for (const [index, { name, transport }] of this.#attached.entries())
+      restoring(name, () => transport.restore(devices[index]!.state));
+    this.#control = control;
+  }
+
   /** Ends what devices have in flight, connections among it; the vCPUs must have stopped. */
   reset(): void {
     for (const { transport } of this.#attached) transport.reset();
+  }
+
+  /** Forgets the guest that was, for one that starts anew. The vCPUs must stand still. */
+  restart(): void {
+    this.reset();
+    this.#control = '';
+    this.#console.restart();
   }
 
   /** Closes files, sockets and interfaces; more than one call is harmless. */

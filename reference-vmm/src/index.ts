@@ -25,4 +25,6 @@ export type {
 } from './machine/machine.ts';
 export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
 export type { VmmState } from './lifecycle.ts';
+export type { Replacements } from './snapshot/saved-config.ts';
+export type { RestoreOptions, SnapshotOptions } from './snapshot/restore.ts';
 export { type StopReason, Vmm, type VmmHost } from './vmm.ts';

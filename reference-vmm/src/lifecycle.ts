@@ -11,7 +11,8 @@ import { VmmError } from './errors.ts';
 export type VmmState = 'created' | 'running' | 'paused' | 'stopping' | 'stopped' | 'failed';
 
 /** What is done with a VM, and what happens to it. */
-export type VmmTransition = 'start' | 'pause' | 'resume' | 'stop' | 'finish' | 'fail';
+export type VmmTransition =
+  'start' | 'restore' | 'pause' | 'snapshot' | 'resume' | 'reset' | 'stop' | 'finish' | 'fail';
 
 const BEFORE_THE_END: readonly VmmState[] = ['created', 'running', 'paused', 'stopping'];
 
@@ -19,8 +20,11 @@ const TRANSITIONS: Readonly<
   Record<VmmTransition, { readonly from: readonly VmmState[]; readonly to: VmmState }>
 > = {
   start: { from: ['created'], to: 'running' },
+  restore: { from: ['created'], to: 'paused' },
   pause: { from: ['running'], to: 'paused' },
+  snapshot: { from: ['running', 'paused'], to: 'paused' },
   resume: { from: ['paused'], to: 'running' },
+  reset: { from: ['running', 'paused'], to: 'running' },
   stop: { from: ['running', 'paused'], to: 'stopping' },
   finish: { from: BEFORE_THE_END, to: 'stopped' },
   fail: { from: BEFORE_THE_END, to: 'failed' },
@@ -29,12 +33,17 @@ const TRANSITIONS: Readonly<
 /** The state of a VM, and the operations on it one after the other. */
 export class Lifecycle {
   readonly #name: string;
+  readonly #onChange: (state: VmmState) => void;
   #state: VmmState = 'created';
   #last: Promise<unknown> = Promise.resolve();
 
-  /** @param name of the VM, for messages */
-  constructor(name: string) {
+  /**
+   * @param name of the VM, for messages
+   * @param onChange is told each new state
+   */
+  constructor(name: string, onChange: (state: VmmState) => void = () => undefined) {
     this.#name = name;
+    this.#onChange = onChange;
   }
 
   get state(): VmmState {
@@ -55,6 +64,7 @@ export class Lifecycle {
   take(transition: VmmTransition): void {
     this.check(transition);
     this.#state = TRANSITIONS[transition].to;
+    this.#onChange(this.#state);
   }
 
   /** Runs an operation when those before it have ended, well or not. */

@@ -30,6 +30,19 @@ export interface MemoryImage {
   readonly digests: readonly (string | null)[];
 }
 
+/** Tells whether a file is still the one that was written: the time of its last change is the kernel's to set. */
+export interface FileIdentity {
+  readonly device: string;
+  readonly inode: string;
+  /** Nanoseconds since 1970 of `st_ctime`. */
+  readonly changed: string;
+}
+
+export async function identityOf(file: FileHandle): Promise<FileIdentity> {
+  const { dev, ino, ctimeNs } = await file.stat({ bigint: true });
+  return { device: dev.toString(), inode: ino.toString(), changed: ctimeNs.toString() };
+}
+
 interface Piece {
   readonly index: number;
   readonly offset: number;

@@ -156,7 +156,11 @@ export class ThreadControl {
   /** Handles what the thread waits for; true if that was an exit. */
   serve(): boolean {
     const { words } = this.#shared;
-    if (this.#pauseWaiters.length > 0 && this.still) this.#releasePauses();
+    if (this.#pauseWaiters.length > 0 && this.still) {
+      // What it stored before it stood still comes first: whoever paused it may save what devices know.
+      if (!this.#disposing) this.#vm.drain();
+      this.#releasePauses();
+    }
     if (this.#serving || this.#serve === undefined) return false;
     if (Atomics.load(words, this.#vcpu.slotState) !== SLOT_EXIT) return false;
     // Writes made before this exit come first. Should one of their callbacks throw, the exit is handled later.

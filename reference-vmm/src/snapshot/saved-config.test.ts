@@ -1,0 +1,75 @@
+import { resolve } from 'node:path';
+import { MemoryBlockBackend } from '@vmm/virtio-devices';
+import type { VmmConfig } from '../config.ts';
+import { restoreConfig, saveConfig } from './saved-config.ts';
+
+const config: VmmConfig = {
+  name: 'demo',
+  cpus: 2,
+  memory: 64 << 20,
+  transport: 'pci',
+  disks: [{ path: 'disk.img', readOnly: undefined, overlay: { file: 'top.img' } }],
+  networks: [{ kind: 'tap', interface: 'tap9', pcap: 'all.pcapng' }],
+  shares: [{ directory: 'folder', tag: 'share' }],
+  vsock: { cid: 3, path: 'vm.sock' },
+  command: ['sh'],
+  kernel: '/boot/vmlinuz',
+};
+const place = { name: 'other', hypervisor: 'wasm', arch: 'aarch64' } as const;
+const withCode = (code: string, message: string): Error =>
+  expect.objectContaining({ code, message: expect.stringContaining(message) as string }) as Error;
+
+describe('the configuration in a snapshot', () => {
+  it('has absolute paths, and makes the same machine and devices', () => {
+    const restored = restoreConfig(saveConfig(config), {}, place);
+    expect(restored).toEqual({
+      name: 'other',
+      hypervisor: 'wasm',
+      arch: 'aarch64',
+      cpus: 2,
+      memory: 64 << 20,
+      transport: 'pci',
+      disks: [{ path: resolve('disk.img'), overlay: { file: resolve('top.img') } }],
+      networks: [{ kind: 'tap', interface: 'tap9' }],
+      shares: [{ directory: resolve('folder'), tag: 'share' }],
+      vsock: { cid: 3, path: resolve('vm.sock') },
+      devices: [],
+      command: ['sh'],
+    });
+  });
+
+  it('says no to what is in memory of the process only', () => {
+    const disks = [{ path: 'disk.img', overlay: 'memory' as const }];
+    expect(() => saveConfig({ ...config, disks })).toThrow(withCode('NOT_SUPPORTED', 'disk 0'));
+  });
+
+  it('has places for objects, which are given anew', () => {
+    const backend = new MemoryBlockBackend(new Uint8Array(512));
+    const device = {
+      create: (): never => {
+        throw new Error('not called');
+      },
+    };
+    const saved = saveConfig({ ...config, disks: [{ backend }], devices: [device] });
+    expect(() => restoreConfig(saved, { devices: [device] }, place)).toThrow(
+      withCode('SNAPSHOT_MISMATCH', 'disk 0'),
+    );
+    expect(() => restoreConfig(saved, { disks: [{ backend }] }, place)).toThrow(
+      withCode('SNAPSHOT_MISMATCH', 'devices'),
+    );
+    const restored = restoreConfig(saved, { disks: [{ backend }], devices: [device] }, place);
+    expect(restored.disks).toEqual([{ backend }]);
+    expect(restored.devices).toEqual([device]);
+  });
+
+  it('takes replacements of the same number only', () => {
+    const saved = saveConfig(config);
+    expect(restoreConfig(saved, { disks: [{ path: '/copy' }] }, place).disks).toEqual([{ path: '/copy' }]);
+    expect(() => restoreConfig(saved, { disks: [] }, place)).toThrow(
+      withCode('SNAPSHOT_MISMATCH', 'disks: the guest has 1, not 0'),
+    );
+    expect(() => restoreConfig(saved, { vsock: { cid: 4 } }, place)).toThrow(
+      withCode('SNAPSHOT_MISMATCH', 'CID 3'),
+    );
+  });
+});
