@@ -21,6 +21,7 @@ describe('states of a VM', () => {
     ['start', ['created'], 'running'],
     ['pause', ['running'], 'paused'],
     ['resume', ['paused'], 'running'],
+    ['reset', ['running', 'paused'], 'running'],
     ['stop', ['running', 'paused'], 'stopping'],
     ['finish', ['created', 'running', 'paused', 'stopping'], 'stopped'],
     ['fail', ['created', 'running', 'paused', 'stopping'], 'failed'],

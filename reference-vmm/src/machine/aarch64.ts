@@ -20,6 +20,7 @@ import {
   type MachineState,
   type StatefulPart,
   checkMachineState,
+  resettable,
   restoreParts,
   restoreVcpus,
   restoring,
@@ -64,6 +65,8 @@ export class Aarch64Machine implements Machine {
   readonly #sharedMemory: AddressAllocator | undefined;
   /** What has a state of its own, by its name in the machine's. */
   readonly #parts: Record<string, StatefulPart> = {};
+  /** As it was before the kernel was entered. */
+  #initial: MachineState | undefined;
   #timer: NodeJS.Timeout | undefined;
   #cmdline = '';
   #loaded: aarch64.LoadedKernel | undefined;
@@ -115,8 +118,20 @@ export class Aarch64Machine implements Machine {
   }
 
   createVcpus(): readonly Aarch64Vcpu[] {
+    this.#vcpus = Array.from({ length: this.#config.cpus }, (_, id) => {
+      const vcpu = this.vm.createVcpu(id);
+      return id === 0 ? vcpu : aarch64.configureSecondaryCpu(vcpu);
+    });
+    this.#initial = this.#state(0n);
+    this.enterKernel();
+    return this.#vcpus;
+  }
+
+  enterKernel(): void {
     const loaded = this.#loaded;
-    if (loaded === undefined) throw new TypeError('createVcpus() before loadKernel()');
+    const [bootCpu] = this.#vcpus;
+    if (loaded === undefined || bootCpu === undefined)
+      throw new TypeError('no kernel, or no vCPU to enter it');
     const tree = aarch64.buildDeviceTree({
       memory: this.#layout,
       vcpus: this.#config.cpus,
@@ -136,13 +151,11 @@ export class Aarch64Machine implements Machine {
       rngSeed: crypto.getRandomValues(new Uint8Array(64)),
     });
     const deviceTree = aarch64.loadDeviceTree(this.memory, loaded, tree);
-    this.#vcpus = Array.from({ length: this.#config.cpus }, (_, id) => {
-      const vcpu = this.vm.createVcpu(id);
-      return id === 0
-        ? aarch64.configureBootCpu(vcpu, { entry: loaded.entry, deviceTree })
-        : aarch64.configureSecondaryCpu(vcpu);
-    });
-    return this.#vcpus;
+    aarch64.configureBootCpu(bootCpu, { entry: loaded.entry, deviceTree });
+  }
+
+  reset(): void {
+    this.#apply(resettable(this.#initial));
   }
 
   stopClock(): void {
@@ -165,10 +178,14 @@ export class Aarch64Machine implements Machine {
 
   save(): MachineState {
     if (this.#counter === undefined) throw new TypeError('save() before stopClock()');
+    return this.#state(this.#counter);
+  }
+
+  #state(clock: bigint): MachineState {
     return {
       version: 1,
       arch: 'aarch64',
-      clock: this.#counter,
+      clock,
       vcpus: this.#vcpus.map((vcpu) => vcpu.save()),
       interruptController: this.#gic.save(),
       parts: saveParts(this.#parts),
@@ -177,14 +194,18 @@ export class Aarch64Machine implements Machine {
 
   restore(state: unknown): readonly Aarch64Vcpu[] {
     const { cpus } = this.#config;
-    const { clock, vcpus, interruptController, parts } = checkMachineState(state, 'aarch64', cpus);
+    const checked = checkMachineState(state, 'aarch64', cpus);
     this.#vcpus = Array.from({ length: cpus }, (_, id) => this.vm.createVcpu(id));
+    this.#apply(checked);
+    return this.#vcpus;
+  }
+
+  #apply({ clock, vcpus, interruptController, parts }: MachineState): void {
     restoreVcpus(this.#vcpus, vcpus);
     // Its state names registers of the vCPUs (KVM), and has the levels of what the vCPUs' timers drive.
     restoring('the interrupt controller', () => this.#gic.restore(interruptController as VmGicState));
     restoreParts(this.#parts, parts);
     this.#counter = clock;
-    return this.#vcpus;
   }
 
   [Symbol.dispose](): void {

@@ -31,6 +31,8 @@ export interface MachineHooks {
   readonly serialOutput: (bytes: Uint8Array) => void;
   /** Accesses that met no device, broken devices. */
   readonly debug: (message: string) => void;
+  /** Descriptor of a file that guest memory is a private copy of, in order of addresses. Default: it is zero. */
+  readonly memoryFile?: number | undefined;
 }
 
 /** What of a VM's configuration its machine is made from. */
@@ -101,6 +103,17 @@ export interface Machine extends Disposable {
 
   /** The guest ended an interrupt with this vector (`eoi` exits). */
   endOfInterrupt(vector: number): void;
+
+  /**
+   * Puts everything but memory and virtio devices back to where it was before the first instruction. Only while no vCPU
+   * runs and the clock stands still. What follows is {@link loadKernel} and {@link enterKernel}.
+   *
+   * @throws VmmError `NOT_SUPPORTED` for a machine that was restored: it never was at its first instruction
+   */
+  reset(): void;
+
+  /** Writes the tables for the kernel that was loaded, and leads the boot CPU to it: what {@link createVcpus} ends with. */
+  enterKernel(): void;
 
   /** Presses the power button or lets it go. A guest that has no driver for it yet, or never, does not notice. */
   setPowerButton(pressed: boolean): void;

@@ -12,6 +12,7 @@ import {
   type MachineState,
   type StatefulPart,
   checkMachineState,
+  resettable,
   restoreParts,
   restoreVcpus,
   restoring,
@@ -54,6 +55,8 @@ export class X86Machine implements Machine {
   /** What has a state of its own, by its name in the machine's. */
   readonly #parts: Record<string, StatefulPart> = {};
   #vcpus: readonly X86Vcpu[] = [];
+  /** As it was before the kernel was entered. */
+  #initial: MachineState | undefined;
   #cmdline = '';
   #loaded: x86_64.LoadedKernel | undefined;
   /** Nanoseconds of the paravirtual clock while it stands still. */
@@ -105,7 +108,23 @@ export class X86Machine implements Machine {
 
   createVcpus(): readonly X86Vcpu[] {
     const { cpus, cpu: model } = this.#config;
-    if (this.#loaded === undefined) throw new TypeError('createVcpus() before loadKernel()');
+    this.#vcpus = Array.from({ length: cpus }, (_, id) => {
+      const vcpu = this.vm.createVcpu(id);
+      const cpuid = x86_64.cpuidFor(this.#supportedCpuid, { id, vcpus: cpus, model });
+      if (id !== 0) return x86_64.configureSecondaryCpu(vcpu, { cpuid });
+      vcpu.setCpuid(cpuid);
+      return vcpu;
+    });
+    this.#initial = this.#state(0n);
+    this.enterKernel();
+    return this.#vcpus;
+  }
+
+  enterKernel(): void {
+    const { cpus } = this.#config;
+    const [bootCpu] = this.#vcpus;
+    if (this.#loaded === undefined || bootCpu === undefined)
+      throw new TypeError('no kernel, or no vCPU to enter it');
     const rsdp = x86_64.writeAcpiTables(this.memory, {
       vcpus: cpus,
       virtioMmio: this.#virtio,
@@ -121,14 +140,11 @@ export class X86Machine implements Machine {
       rsdp,
       rngSeed: crypto.getRandomValues(new Uint8Array(64)),
     });
-    this.#vcpus = Array.from({ length: cpus }, (_, id) => {
-      const vcpu = this.vm.createVcpu(id);
-      const cpuid = x86_64.cpuidFor(this.#supportedCpuid, { id, vcpus: cpus, model });
-      return id === 0
-        ? x86_64.configureBootCpu(vcpu, this.memory, boot, { cpuid })
-        : x86_64.configureSecondaryCpu(vcpu, { cpuid });
-    });
-    return this.#vcpus;
+    x86_64.configureBootCpu(bootCpu, this.memory, boot);
+  }
+
+  reset(): void {
+    this.#apply(resettable(this.#initial));
   }
 
   stopClock(): void {
@@ -150,10 +166,14 @@ export class X86Machine implements Machine {
 
   save(): MachineState {
     if (this.#clock === undefined) throw new TypeError('save() before stopClock()');
+    return this.#state(this.#clock);
+  }
+
+  #state(clock: bigint): MachineState {
     return {
       version: 1,
       arch: 'x86_64',
-      clock: this.#clock,
+      clock,
       vcpus: this.#vcpus.map((vcpu) => vcpu.save()),
       interruptController: this.#irqChip.save(),
       parts: saveParts(this.#parts),
@@ -162,8 +182,13 @@ export class X86Machine implements Machine {
 
   restore(state: unknown): readonly X86Vcpu[] {
     const { cpus } = this.#config;
-    const { clock, vcpus, interruptController, parts } = checkMachineState(state, 'x86_64', cpus);
+    const checked = checkMachineState(state, 'x86_64', cpus);
     this.#vcpus = Array.from({ length: cpus }, (_, id) => this.vm.createVcpu(id));
+    this.#apply(checked);
+    return this.#vcpus;
+  }
+
+  #apply({ clock, vcpus, interruptController, parts }: MachineState): void {
     // An interrupt that the I/O APIC has pending goes to local APICs, which are the vCPUs'.
     restoreVcpus(this.#vcpus, vcpus);
     restoring('the interrupt controllers', () =>
@@ -171,7 +196,6 @@ export class X86Machine implements Machine {
     );
     restoreParts(this.#parts, parts);
     this.#clock = clock;
-    return this.#vcpus;
   }
 
   [Symbol.dispose](): void {
