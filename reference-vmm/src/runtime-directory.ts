@@ -1,42 +1,55 @@
 import {
+  existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { VmmError, isErrno } from './errors.ts';
+import { type ProcessIdentity, isAlive, ownIdentity } from './process-identity.ts';
 
 /** Names of VMs: what a host name allows, so that the guest can carry it too (RFC 1123 §2.1). */
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
 
 const STATE_FILE = 'vm.json';
-/** Directories that are being made or removed; no VM name starts with a dot. */
-const TRANSIENT = '.';
+/** Directories that are being made or removed, by the process that does it; no VM name starts with a dot. */
+const TRANSIENT = /^\.(claim|stale|gone)-(\d+)-(\d*)-/;
 const CLAIM_ATTEMPTS = 3;
 
-/** Who holds a name: a process, identified by pid and start time since pids are used again. */
-interface Holder {
-  readonly pid: number;
-  readonly startTime: string;
+const holderSchema: v.GenericSchema<unknown, ProcessIdentity> = v.object({
+  pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  startTime: v.string(),
+});
+/** Who holds what a crash of the machine left with half a state file. */
+const NOBODY: ProcessIdentity = { pid: 0, startTime: 'none' };
+
+/** The directory of a VM whose process lives. */
+export interface RuntimeEntry {
+  readonly name: string;
+  readonly path: string;
+  readonly holder: ProcessIdentity;
 }
 
 /**
  * A VM's directory `$XDG_RUNTIME_DIR/reference-vmm/<name>` (mode 0700; below the temporary directory where
- * there is no runtime directory). Holding it is holding the name. What a killed process left is recognised
- * and removed by whoever starts a VM next.
+ * there is no runtime directory). Holding it is holding the name. It comes and goes in one step, and what a
+ * killed process left is recognised and removed by whoever finds it.
  */
 export class RuntimeDirectory implements Disposable {
   readonly path: string;
+  readonly #base: string;
   #released = false;
   readonly #onExit = (): void => this[Symbol.dispose]();
 
-  private constructor(path: string) {
+  private constructor(base: string, path: string) {
+    this.#base = base;
     this.path = path;
     process.once('exit', this.#onExit);
   }
@@ -47,14 +60,13 @@ export class RuntimeDirectory implements Disposable {
     const base = baseDirectory();
     removeStale(base);
     const path = join(base, name);
-    const fresh = mkdtempSync(join(base, `${TRANSIENT}claim-`));
+    const fresh = transient(base, 'claim');
     try {
-      const holder: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
-      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(holder)}\n`, { mode: 0o600 });
+      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(ownIdentity())}\n`, { mode: 0o600 });
       for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
         try {
           renameSync(fresh, path);
-          return new RuntimeDirectory(path);
+          return new RuntimeDirectory(base, path);
         } catch (error) {
           if (!isErrno(error, 'ENOTEMPTY') && !isErrno(error, 'EEXIST')) {
             throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${path}: ${String(error)}`, {
@@ -63,6 +75,9 @@ export class RuntimeDirectory implements Disposable {
           }
         }
         const other = readHolder(path);
+        if (other === undefined && existsSync(path)) {
+          throw new VmmError('RUNTIME_DIRECTORY', `${path} is not the directory of a VM: remove it`);
+        }
         if (other !== undefined && isAlive(other)) {
           throw new VmmError(
             'NAME_TAKEN',
@@ -73,7 +88,7 @@ export class RuntimeDirectory implements Disposable {
       }
       throw new VmmError('NAME_TAKEN', `another process took the name "${name}" at the same moment`);
     } finally {
-      rmSync(fresh, { recursive: true, force: true });
+      remove(fresh);
     }
   }
 
@@ -82,7 +97,8 @@ export class RuntimeDirectory implements Disposable {
     if (this.#released) return;
     this.#released = true;
     process.off('exit', this.#onExit);
-    rmSync(this.path, { recursive: true, force: true });
+    // Half a directory must not be found under the name, should this process be killed meanwhile.
+    discard(this.#base, this.path, 'gone');
   }
 }
 
@@ -96,24 +112,102 @@ export function checkName(name: string): void {
   }
 }
 
+/**
+ * The VMs of this user whose processes live, by name; what others left behind is removed on the way.
+ *
+ * @throws VmmError `RUNTIME_DIRECTORY`
+ */
+export function runtimeEntries(): RuntimeEntry[] {
+  const base = baseDirectory();
+  removeStale(base);
+  return readdirSync(base)
+    .sort()
+    .flatMap((name) => {
+      const holder = NAME.test(name) ? readHolder(join(base, name)) : undefined;
+      return holder !== undefined && isAlive(holder) ? [{ name, path: join(base, name), holder }] : [];
+    });
+}
+
+/**
+ * The directory of a VM; what a killed process left under its name is removed.
+ *
+ * @throws VmmError `NO_SUCH_VM`, `INVALID_CONFIG` for an unusable name, `RUNTIME_DIRECTORY`
+ */
+export function runtimeEntry(name: string): RuntimeEntry {
+  checkName(name);
+  const base = baseDirectory();
+  removeIfStale(base, name);
+  const path = join(base, name);
+  const holder = readHolder(path);
+  if (holder === undefined || !isAlive(holder))
+    throw new VmmError('NO_SUCH_VM', `no VM named "${name}" runs`);
+  return { name, path, holder };
+}
+
+/** Removes the directory of a VM whose process is gone. @throws VmmError `RUNTIME_DIRECTORY` */
+export function removeStaleEntry(name: string): void {
+  removeIfStale(baseDirectory(), name);
+}
+
 function removeStale(base: string): void {
-  for (const name of readdirSync(base)) if (!name.startsWith(TRANSIENT)) removeIfStale(base, name);
+  for (const name of readdirSync(base)) {
+    const match = TRANSIENT.exec(name);
+    if (match === null) {
+      if (NAME.test(name)) removeIfStale(base, name);
+    } else if (!isAlive({ pid: Number(match[2]), startTime: match[3] ?? '' })) {
+      if (match[1] === 'stale') giveBack(base, name);
+      remove(join(base, name));
+    }
+  }
 }
 
 /** Moves the directory aside before it looks, so that a claim made meanwhile is not removed with it. */
 function removeIfStale(base: string, name: string): void {
-  const path = join(base, name);
-  const seen = readHolder(path);
+  const seen = readHolder(join(base, name));
   if (seen === undefined || isAlive(seen)) return;
-  const aside = mkdtempSync(join(base, `${TRANSIENT}stale-`));
+  discard(base, join(base, name), 'stale', name);
+}
+
+function discard(base: string, path: string, why: 'stale' | 'gone', name = 'vm'): void {
+  let aside: string;
+  try {
+    aside = transient(base, why);
+  } catch {
+    // Whoever comes next and may write tries again.
+    return;
+  }
   try {
     renameSync(path, join(aside, name));
-    const moved = readHolder(join(aside, name));
-    if (moved !== undefined && isAlive(moved)) renameSync(join(aside, name), path);
   } catch {
-    // Somebody else was quicker to remove it, or to take the name.
+    // Somebody else was quicker to remove it.
   }
-  rmSync(aside, { recursive: true, force: true });
+  if (why === 'stale') giveBack(base, aside.slice(base.length + 1));
+  remove(aside);
+}
+
+/** Puts back what was moved aside and turned out to be held. */
+function giveBack(base: string, aside: string): void {
+  try {
+    for (const name of readdirSync(join(base, aside))) {
+      const holder = readHolder(join(base, aside, name));
+      if (holder !== undefined && isAlive(holder)) renameSync(join(base, aside, name), join(base, name));
+    }
+  } catch {
+    // Somebody else took the name, or removed the directory.
+  }
+}
+
+function transient(base: string, why: 'claim' | 'stale' | 'gone'): string {
+  const { pid, startTime } = ownIdentity();
+  return mkdtempSync(join(base, `.${why}-${pid}-${startTime}-`));
+}
+
+function remove(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // Another process removes it at the same time, or comes to it next.
+  }
 }
 
 function baseDirectory(): string {
@@ -128,46 +222,28 @@ function baseDirectory(): string {
   } catch (error) {
     throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${base}: ${String(error)}`, { cause: error });
   }
-  const found = statSync(base);
-  if (found.uid !== uid || (found.mode & 0o022) !== 0) {
+  // A link would lead what is removed below to a place of another's choosing.
+  const found = lstatSync(base);
+  if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o022) !== 0) {
     throw new VmmError(
       'RUNTIME_DIRECTORY',
-      `${base} belongs to another user or is writable by others: set XDG_RUNTIME_DIR to a directory of your own`,
+      `${base} is no directory, belongs to another user or is writable by others: set XDG_RUNTIME_DIR to a directory of your own`,
     );
   }
   return base;
 }
 
-function readHolder(path: string): Holder | undefined {
+/** Undefined where there is no file to read: what VMs have for a directory has one from its beginning to its end. */
+function readHolder(path: string): ProcessIdentity | undefined {
+  let text: string;
   try {
-    const value: unknown = JSON.parse(readFileSync(join(path, STATE_FILE), 'utf8'));
-    if (typeof value !== 'object' || value === null) return undefined;
-    if (!('pid' in value) || typeof value.pid !== 'number') return undefined;
-    if (!('startTime' in value) || typeof value.startTime !== 'string') return undefined;
-    return { pid: value.pid, startTime: value.startTime };
+    text = readFileSync(join(path, STATE_FILE), 'utf8');
   } catch {
     return undefined;
   }
-}
-
-function isAlive(holder: Holder): boolean {
-  const startTime = startTimeOf(holder.pid);
-  if (startTime !== undefined) return startTime === holder.startTime;
-  if (holder.startTime !== '') return false;
   try {
-    process.kill(holder.pid, 0);
-    return true;
-  } catch (error) {
-    return isErrno(error, 'EPERM');
-  }
-}
-
-/** Field 22 of /proc/PID/stat, clock ticks since boot (proc(5)); undefined where there is no such process. */
-function startTimeOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    return v.parse(holderSchema, JSON.parse(text));
   } catch {
-    return undefined;
+    return NOBODY;
   }
 }

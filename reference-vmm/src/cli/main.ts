@@ -1,27 +1,13 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
-import { registerDoctor } from './commands/doctor.ts';
-import { registerRun } from './commands/run.ts';
-import { EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
+import { CommanderError } from 'commander';
+import { VmmError } from '../errors.ts';
+import { EXIT_FAILURE, EXIT_USAGE } from './exit-codes.ts';
 import { describeError, say } from './messages.ts';
+import { asksForJson, printJson, printJsonError } from './output.ts';
+import { commandOf, createProgram } from './program.ts';
 
-function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
-    ? String(manifest.version)
-    : 'unknown';
-}
-
-const program = new Command('reference-vmm')
-  .description('Boots Linux in a VM on any machine that has Node')
-  .version(version())
-  .exitOverride()
-  .configureOutput({ writeErr: (text) => process.stderr.write(text) })
-  .showHelpAfterError('(try reference-vmm --help)')
-  .enablePositionalOptions();
-registerRun(program);
-registerDoctor(program);
+const args = process.argv.slice(2);
+const json = asksForJson(args);
 
 // A reader that goes away early, as `head` does, is no failure of the VMM's.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -29,14 +15,29 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  await program.parseAsync(process.argv);
-} catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-  } else {
-    say(describeError(error));
-    process.exitCode = EXIT_VMM;
+  const program = await createProgram(commandOf(args));
+  let help = '';
+  for (const each of [program, ...program.commands]) {
+    each.configureOutput({
+      writeOut: (text) => {
+        if (json) help += text;
+        else process.stdout.write(text);
+      },
+      writeErr: (text) => void process.stderr.write(text),
+    });
   }
+  try {
+    await program.parseAsync(process.argv);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+    if (json && error.exitCode === 0) printJson({ text: help });
+    else if (json) printJson({ error: { code: 'USAGE', message: error.message.replace(/^error: /, '') } });
+  }
+} catch (error) {
+  say(describeError(error));
+  if (json) printJsonError(error);
+  process.exitCode = error instanceof VmmError && error.code === 'INVALID_CONFIG' ? EXIT_USAGE : EXIT_FAILURE;
 }
 // What an ended run left unfinished, such as a download, must not keep the process.
 process.exit();

@@ -15,10 +15,12 @@ import type {
   TransportKind,
 } from '../../machine/machine.ts';
 import { DEFAULT_CMDLINES } from '../../machine/platform.ts';
+import { BACKGROUND_OPTION } from '../background.ts';
 import { say } from '../messages.ts';
+import { type FormatOption, formatOption } from '../output.ts';
 
 /** What `run` was told, as commander has it. */
-export interface RunOptions {
+export interface RunOptions extends FormatOption {
   readonly name?: string;
   readonly hypervisor: HypervisorChoice;
   readonly arch?: Architecture;
@@ -41,6 +43,10 @@ export interface RunOptions {
   readonly cmdline?: string;
   readonly timeout?: string;
   readonly debug?: boolean;
+  readonly detach?: boolean;
+  readonly interactive?: boolean;
+  /** The process that `detach` starts. */
+  readonly background?: boolean;
 }
 
 export const EXAMPLES = `
@@ -56,9 +62,11 @@ Examples:
   reference-vmm run --vsock 42,path=vm.sock --balloon on -m 1G
   reference-vmm run -k Image --initrd initrd.cpio -p 'console=ttyAMA0'
   reference-vmm run --hypervisor kvm -c 4 -m 4G
+  reference-vmm run --detach --name web --net user,tcp=8080:80 -- httpd -f -p 80
 
 Exit code: the guest command's own; 126 not executable, 127 not found in the guest; 2 wrong usage;
-124 --timeout ran out; 125 the VMM or the guest's kernel failed; 128+n ended by signal n.`;
+124 --timeout ran out; 125 the VMM or the guest's kernel failed; 128+n ended by signal n.
+With --format json standard output is one object, and the guest's output goes to standard error.`;
 
 /** Declares the options of `run`. */
 export function declareOptions(command: Command): Command {
@@ -145,7 +153,11 @@ export function declareOptions(command: Command): Command {
     .option(
       '--debug',
       'report kernel messages, undefined instructions and unclaimed accesses on standard error',
-    );
+    )
+    .option('--detach', 'return when the guest has started; it goes on in a process of its own')
+    .option('-i, --interactive', "with --detach: keep the command's standard input open for attach")
+    .addOption(new Option(BACKGROUND_OPTION).hideHelp())
+    .addOption(formatOption());
 }
 
 function defaultCmdlines(): string {

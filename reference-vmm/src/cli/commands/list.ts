@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import { type SilentVm, list } from '../../control/client.ts';
+import type { VmInfo } from '../../control/schema.ts';
+import { type FormatOption, bytes, duration, formatOption, print, styled, table } from '../output.ts';
+
+const EXAMPLES = `
+Examples:
+  reference-vmm list
+  reference-vmm list --format json | jq -r '.vms[].name'`;
+
+export function registerList(program: Command): void {
+  program
+    .command('list')
+    .alias('ls')
+    .description("list this user's VMs, and remove what killed ones left behind")
+    .addOption(formatOption())
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: FormatOption) => {
+      const vms = await list();
+      print(options, { vms }, describeList(vms));
+    });
+}
+
+/** A line for each VM below a line of titles. */
+export function describeList(vms: readonly (VmInfo | SilentVm)[]): string {
+  const [titles = '', ...lines] = table([
+    ['NAME', 'STATE', 'PID', 'HYPERVISOR', 'ARCH', 'CPUS', 'MEMORY', 'UPTIME'],
+    ...vms.map((vm) =>
+      vm.state === 'unreachable'
+        ? [vm.name, vm.state, String(vm.pid), '-', '-', '-', '-', '-']
+        : [
+            vm.name,
+            vm.state,
+            String(vm.pid),
+            vm.hypervisor,
+            vm.arch,
+            String(vm.cpus),
+            bytes(vm.memory),
+            duration(vm.uptime),
+          ],
+    ),
+  ]).split(/(?<=\n)/);
+  const marked = lines.map((line, index) => {
+    const state = vms[index]?.state;
+    return state === 'running' ? line : styled(state === 'paused' ? 'yellow' : 'red', line);
+  });
+  return [styled('bold', titles), ...marked].join('');
+}

@@ -1,0 +1,33 @@
+import type { ExitStatistics } from '../exit-statistics.ts';
+import type { VmmConfig } from '../config.ts';
+import type { Architecture } from '../machine/machine.ts';
+import type { StopReason } from '../vmm.ts';
+import type { VmmState } from '../lifecycle.ts';
+
+/** A device, as far as the control protocol tells of it. */
+export interface ControlledDevice {
+  readonly name: string;
+  readonly device: { readonly type: number; readonly name: string; readonly statistics?: object };
+  readonly transport: { readonly statistics: object };
+}
+
+/** What of a `Vmm` the control protocol needs. */
+export interface ControlledVmm {
+  readonly name: string;
+  readonly state: VmmState;
+  readonly hypervisor: 'wasm' | 'kvm';
+  readonly arch: Architecture;
+  readonly config: Pick<VmmConfig, 'cpus' | 'memory' | 'kernel' | 'command'>;
+  readonly devices: readonly ControlledDevice[];
+  readonly stopped: Promise<StopReason>;
+  exitStatistics(): ExitStatistics;
+  instructionCount(): number;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** As pulling the plug. */
+  stop(): Promise<void>;
+  /** Asks the guest to power itself off, and ends it where it has not after `grace` milliseconds. */
+  shutdown?(options: { readonly grace: number }): Promise<unknown>;
+  reset?(): Promise<unknown>;
+  resizeConsole(columns: number, rows: number): void;
+}
