@@ -10,6 +10,18 @@ export type { VsockConfig } from './devices/vsock.ts';
 export type { RateConfig } from './devices/rate.ts';
 export type { ExitSite, ExitStatistics } from './exit-statistics.ts';
 export { VmmError, type VmmErrorCode } from './errors.ts';
+export { ControlClient, type RequestOptions, type SilentVm, list } from './control/client.ts';
+export type { ConsoleClient } from './control/console-client.ts';
+export { VmControl } from './control/control.ts';
+export type {
+  ControlError,
+  DeviceInfo,
+  DeviceStats,
+  StopRequest,
+  TerminalSize,
+  VmInfo,
+  VmStats,
+} from './control/schema.ts';
 export { type CpioEntry, buildCpio } from './guest/cpio.ts';
 export { debianFiles } from './guest/debian-files.ts';
 export { type Guest, type GuestModule, type LoadableModule, prepareGuest } from './guest/guest.ts';

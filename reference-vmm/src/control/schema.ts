@@ -89,14 +89,15 @@ export interface ControlError {
   readonly message: string;
 }
 
-const stateSchema: v.GenericSchema<unknown, VmmState> = v.picklist([
-  'created',
-  'running',
-  'paused',
-  'stopping',
-  'stopped',
-  'failed',
-]);
+const STATES: Readonly<Record<VmmState, VmmState>> = {
+  created: 'created',
+  running: 'running',
+  paused: 'paused',
+  stopping: 'stopping',
+  stopped: 'stopped',
+  failed: 'failed',
+};
+const stateSchema: v.GenericSchema<unknown, VmmState> = v.enum(STATES);
 
 export const stopReasonSchema: v.GenericSchema<unknown, StopReason> = v.variant('kind', [
   v.object({ kind: v.literal('exited'), code: v.number() }),

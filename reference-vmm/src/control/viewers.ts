@@ -34,10 +34,10 @@ export class Viewers {
     viewer.start(head);
   }
 
-  /** Tells every viewer how the VM ended. */
+  /** Ends every connection, and tells how the VM ended if it has. */
   async finish(): Promise<void> {
-    if (this.#viewers.size === 0) return;
-    const reason = await this.#vmm.stopped;
+    const { state, stopped } = this.#vmm;
+    const reason = state === 'stopped' || state === 'failed' ? await stopped : undefined;
     for (const viewer of this.#viewers) viewer.finish(reason);
   }
 }
@@ -69,9 +69,10 @@ class ViewerConnection {
     if (head.length > 0) this.#received(head);
   }
 
-  finish(reason: StopReason): void {
+  finish(reason: StopReason | undefined): void {
     this.#unwatch();
-    this.#socket.end(encodeJsonFrame(FrameType.exit, reason));
+    if (reason === undefined) this.#socket.end();
+    else this.#socket.end(encodeJsonFrame(FrameType.exit, reason));
     // The end of what the viewer sends must be seen for the connection to close.
     this.#socket.resume();
   }

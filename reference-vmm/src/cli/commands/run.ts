@@ -2,11 +2,11 @@ import { finished } from 'node:stream/promises';
 import type { Command } from 'commander';
 import type { VmBuilder } from '../../builder.ts';
 import { parseDuration } from '../../config.ts';
+import { VmControl } from '../../control/control.ts';
 import { VmmError } from '../../errors.ts';
 import type { StopReason, Vmm } from '../../vmm.ts';
 import { BackgroundReporter, startInBackground } from '../background.ts';
 import { type ConsoleTarget, connectConsole, parseConsole } from '../console.ts';
-import { Control } from '../control-of.ts';
 import { Ending } from '../ending.ts';
 import { EXIT_USAGE, EXIT_VMM } from '../exit-codes.ts';
 import { conclude, drive } from '../foreground.ts';
@@ -115,14 +115,14 @@ async function withVm(
   { builder, target, timeout }: Plan,
   options: RunOptions,
   ending: Ending,
-  drive: (vm: Vmm, connected: boolean, control: Control) => Promise<StopReason>,
+  drive: (vm: Vmm, connected: boolean, control: VmControl) => Promise<StopReason>,
 ): Promise<{ readonly reason: StopReason; readonly exitCode: number }> {
   if (timeout !== undefined) ending.after(timeout, options.timeout ?? '');
   const vm = await ending.race(builder.build());
-  let control: Control | undefined;
+  let control: VmControl | undefined;
   try {
     using connection = target === undefined ? undefined : await connectConsole(vm, target);
-    control = await Control.open(vm, options.background === true);
+    control = await VmControl.open(vm, { command: options.background === true });
     const reason = await drive(vm, connection !== undefined, control);
     const exitCode = conclude(vm, reason);
     if (connection !== undefined) await ending.race(connection.done());

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { parseDuration } from '../../config.ts';
+import { parseDuration } from '../../units.ts';
 import { print } from '../output.ts';
 import { type TargetOptions, connectTarget, targetCommand } from '../target.ts';
 
