@@ -21,6 +21,9 @@ export const VMM_ERROR_CODES = [
   'ENDED',
   'NO_VSOCK',
   'BAD_RESPONSE',
+  'NO_AGENT',
+  'AGENT_LOST',
+  'GUEST_ERROR',
 ] as const;
 
 export type VmmErrorCode = (typeof VMM_ERROR_CODES)[number];
