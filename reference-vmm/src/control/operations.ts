@@ -77,7 +77,7 @@ export class Operations {
   async stop(grace: number = DEFAULT_GRACE): Promise<VmInfo> {
     if (grace > 0 && this.#vmm.shutdown !== undefined) {
       // A guest that stands still cannot power itself off.
-      if (this.#vmm.state === 'paused') await this.#vmm.resume();
+      if (this.#vmm.state === 'paused') await this.#resumeIfPaused();
       await this.#vmm.shutdown({ grace });
     } else {
       await this.#vmm.stop();
@@ -94,6 +94,15 @@ export class Operations {
     if (this.#vmm.reset === undefined) throw new VmmError('NOT_SUPPORTED', 'this VM cannot be reset');
     await this.#vmm.reset();
     return this.info();
+  }
+
+  /** Another client may have been quicker. */
+  async #resumeIfPaused(): Promise<void> {
+    try {
+      await this.#vmm.resume();
+    } catch (error) {
+      if (this.#vmm.state === 'paused') throw error;
+    }
   }
 
   async #ended(): Promise<VmInfo> {
