@@ -6,6 +6,7 @@ import { VmmError } from './errors.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
 import { type GuestModule, prepareGuest } from './guest/guest.ts';
+import { POWER_BUTTON_SETUP, powerButtonDrivers } from './guest/power-button.ts';
 import { runArchive } from './guest/run-archive.ts';
 import type { Architecture, BootProtocol } from './machine/machine.ts';
 import { defaultCmdline } from './machine/platform.ts';
@@ -43,8 +44,8 @@ export async function bootFiles(
   const guest = await prepareGuest(progress, arch);
   const run = runArchive({
     hostname: config.name,
-    modules: guest.modules(driversFor(config, devices)),
-    setup: devices.flatMap(({ setup }) => setup ?? []),
+    modules: guest.modules([...driversFor(config, devices), ...powerButtonDrivers(arch)]),
+    setup: [...devices.flatMap(({ setup }) => setup ?? []), POWER_BUTTON_SETUP],
     command: config.command,
     files: config.guestFiles,
   });

@@ -320,9 +320,9 @@ export class Vmm implements AsyncDisposable {
       await this.stop();
       return await this.stopped;
     }
+    this.#events.tell({ kind: 'powerButton' });
     const press = (pressed: boolean): void => {
       if (this.state !== 'running' && this.state !== 'paused') return;
-      if (pressed) this.#events.tell({ kind: 'powerButton' });
       this.#machine.setPowerButton(pressed);
     };
     return await powerOff({ press, stop: () => this.stop(), stopped: this.stopped }, options);

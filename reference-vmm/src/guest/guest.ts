@@ -20,6 +20,8 @@ export const GUEST_MODULES = [
   'virtiofs',
   'vmw_vsock_virtio_transport',
   'virtio_balloon',
+  'button',
+  'evdev',
 ] as const;
 export type GuestModule = (typeof GUEST_MODULES)[number];
 
