@@ -1,3 +1,5 @@
+import { reasonOf } from './abort.ts';
+
 /** How many values a subscriber may be behind before the oldest are dropped. */
 const DEFAULT_LIMIT = 256;
 
@@ -125,19 +127,6 @@ class Queue<T> implements Subscription<T> {
     if (aborted) for (const each of this.#waiting.splice(0)) each.reject(reasonOf(this.#signal));
     this.end();
   }
-}
-
-/** What an aborted operation rejects with. */
-export function reasonOf(signal: AbortSignal | undefined): Error {
-  const reason: unknown = signal?.reason;
-  return isError(reason) ? reason : new Error(`aborted: ${String(reason)}`, { cause: reason });
-}
-
-/** By its tag as well: an error may come from another realm, where instanceof fails. */
-function isError(value: unknown): value is Error {
-  return (
-    value instanceof Error || /^\[object (Error|DOMException)\]$/.test(Object.prototype.toString.call(value))
-  );
 }
 
 /** `Promise.withResolvers`, which Node.js has from 22 on. */

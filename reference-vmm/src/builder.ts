@@ -1,4 +1,5 @@
 import type { BlockBackend } from '@vmm/virtio-devices';
+import { unlessAborted } from './abort.ts';
 import { DEFAULT_CPUS, DEFAULT_MEMORY, type RingKind, type VmmConfig } from './config.ts';
 import type { BalloonConfig } from './devices/balloon.ts';
 import type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';
@@ -200,9 +201,10 @@ export class VmBuilder {
   /**
    * Makes the VM: memory, devices, kernel; it runs after {@link Vmm.start}.
    *
-   * @throws VmmError, ArchError, VirtioDeviceError or HypervisorError, each with a stable `code`
+   * @throws VmmError, ArchError, VirtioDeviceError or HypervisorError, each with a stable `code`; the signal's reason, and
+   *   what has been made by then is given back
    */
-  async build(): Promise<Vmm> {
+  async build(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Vmm> {
     const config: VmmConfig = {
       name: this.#name ?? nextName(),
       cpus: this.#cpus,
@@ -228,7 +230,7 @@ export class VmBuilder {
       ...(this.#guestFiles.length === 0 ? {} : { guestFiles: [...this.#guestFiles] }),
       ...(this.#guestArchive === undefined ? {} : { guestArchive: this.#guestArchive }),
     };
-    return Vmm.create(config, this.#host);
+    return await unlessAborted(options.signal, () => Vmm.create(config, this.#host));
   }
 }
 

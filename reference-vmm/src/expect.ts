@@ -1,4 +1,4 @@
-import { reasonOf } from './broadcast.ts';
+import { reasonOf } from './abort.ts';
 import { VmmError } from './errors.ts';
 
 /** Output that is kept for {@link ConsoleExpect.expect} to look at, in bytes or, once it is text, in UTF-16 units. */

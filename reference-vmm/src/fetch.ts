@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request as httpRequest } from 'node:http';
 import { type Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { reasonOf } from './broadcast.ts';
+import { reasonOf } from './abort.ts';
 import { VmmError } from './errors.ts';
 
 /** What of a `RequestInit` {@link guestFetch} looks at. */

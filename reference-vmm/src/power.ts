@@ -1,4 +1,4 @@
-import { reasonOf } from './broadcast.ts';
+import { reasonOf } from './abort.ts';
 import { VmmError } from './errors.ts';
 
 /** Milliseconds that a guest has for powering itself off, where nobody says otherwise. */
