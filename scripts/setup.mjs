@@ -63,6 +63,7 @@ const BUILD_INPUTS = [
   'src',
   'assembly',
   'native',
+  'agent/src',
   'binding.gyp',
   'scripts',
   'package.json',

@@ -1,5 +1,6 @@
 import { CommandLine } from '@vmm/arch';
 import type { BlobReader } from '@vmm/arch';
+import { agentFiles } from './agent/program.ts';
 import type { VmmConfig } from './config.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
@@ -47,7 +48,7 @@ export async function bootFiles(
     modules: guest.modules([...driversFor(config, devices), ...powerButtonDrivers(arch)]),
     setup: [...devices.flatMap(({ setup }) => setup ?? []), POWER_BUTTON_SETUP],
     command: config.command,
-    files: config.guestFiles,
+    files: [...agentFiles(arch), ...(config.guestFiles ?? [])],
   });
   const appendices = archive === undefined ? [run] : [archive, run];
   return { kernel: guest.kernel, initrd: guest.initramfs, appendices, cmdline };

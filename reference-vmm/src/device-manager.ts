@@ -11,7 +11,7 @@ import type { RingKind, VmmConfig } from './config.ts';
 import { closeDevices } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
-import { COMMAND_PORTS } from './guest/init.ts';
+import { AGENT_PORT, COMMAND_PORTS } from './guest/init.ts';
 import { restoring } from './machine/machine-state.ts';
 import type { Machine } from './machine/machine.ts';
 import type { DeviceStates } from './snapshot/manifest.ts';
@@ -87,6 +87,8 @@ export class DeviceManager implements AsyncDisposable {
   readonly #ring: RingKind;
   readonly #attached: AttachedDevice[] = [];
   #control = '';
+  /** When the guest's driver opened the console. */
+  #consoleOpened: number | undefined;
   #closed: Promise<void> | undefined;
   #forwarder: VsockForwarder | undefined;
 
@@ -110,8 +112,11 @@ export class DeviceManager implements AsyncDisposable {
         // What programs print is not searched for panics; what the kernel prints is.
         onOutput: /\bconsole=hvc/.test(cmdline) ? console.virtioOutput : console.stream.virtioSink,
       },
-      ports: Object.values(COMMAND_PORTS).map(({ name }) => ({ name })),
+      ports: [...Object.values(COMMAND_PORTS), AGENT_PORT].map(({ name }) => ({ name })),
     });
+    this.#virtioConsole.console.onGuestOpen = (open) => {
+      this.#consoleOpened = open ? performance.now() : undefined;
+    };
     this.streams = config.command === undefined ? undefined : this.#commandStreams();
     this.#port('control').onOutput = (bytes) => {
       this.#control = (this.#control + new TextDecoder().decode(bytes)).slice(0, CONTROL_LIMIT);
@@ -125,6 +130,16 @@ export class DeviceManager implements AsyncDisposable {
     for (const each of prepared) this.#attach(each.name, each.create({ vm, memory, debug }));
     const vsock = this.#attached.map(({ device }) => device).find((device) => device instanceof VirtioVsock);
     this.vsock = vsock === undefined ? undefined : new VsockHost(vsock);
+  }
+
+  /** The console port of the guest's agent. */
+  get agentPort(): ConsolePort {
+    return this.#virtioConsole.ports[AGENT_PORT.id]!;
+  }
+
+  /** Milliseconds since the guest's driver opened the console; undefined before. */
+  sinceConsole(): number | undefined {
+    return this.#consoleOpened === undefined ? undefined : performance.now() - this.#consoleOpened;
   }
 
   /** In the order in which the guest finds them. */
@@ -193,6 +208,7 @@ export class DeviceManager implements AsyncDisposable {
       );
     for (const [index, { name, transport }] of this.#attached.entries())
       restoring(name, () => transport.restore(devices[index]!.state));
+    if (this.#virtioConsole.console.guestOpen) this.#consoleOpened = performance.now();
     this.#control = control;
   }
 

@@ -1,4 +1,13 @@
 export { VmBuilder } from './builder.ts';
+export { type Abortable, Agent, type NetworkSetUp } from './agent/agent.ts';
+export type { CommandOutput, ExecOptions, GuestProcess } from './agent/guest-process.ts';
+export type {
+  AgentInfo,
+  CommandExit,
+  TerminalSize as GuestTerminalSize,
+  TreeEntry,
+} from './agent/messages.ts';
+export type { TreeItem, TreeSource } from './agent/transfers.ts';
 export { type RingKind, type VmmConfig, parseDuration, parseSize } from './config.ts';
 export type { BalloonConfig } from './devices/balloon.ts';
 export type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';

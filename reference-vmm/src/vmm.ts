@@ -2,6 +2,10 @@ import type { Vcpu } from '@vmm/hypervisor';
 import { VirtioBalloon, VirtioNet } from '@vmm/virtio-devices';
 import type { VsockHost } from '@vmm/virtio-devices/node';
 import type { GuestMemory } from '@vmm/vm-memory';
+import type { Agent } from './agent/agent.ts';
+import { AgentLink } from './agent/agent-link.ts';
+import type { ExecOptions, GuestProcess } from './agent/guest-process.ts';
+import { agentProgram } from './agent/program.ts';
 import { type BootFiles, withBootFiles } from './boot-files.ts';
 import { type VmmConfig, validateConfig } from './config.ts';
 import { type AttachedDevice, type CommandStreams, DeviceManager, GuestConsole } from './device-manager.ts';
@@ -85,6 +89,7 @@ export class Vmm implements AsyncDisposable {
   readonly #lifecycle: Lifecycle;
   readonly #events = new VmmEvents();
   readonly #cmdline: string;
+  readonly #agent: AgentLink;
   /** The vCPUs have been let go once. */
   #begun = false;
   /** What reads guest memory, which has to stay until it has ended. */
@@ -129,6 +134,16 @@ export class Vmm implements AsyncDisposable {
       };
     });
     console.onPanic = (message) => this.#panicked(message);
+    this.#agent = new AgentLink({
+      port: devices.agentPort,
+      sinceConsole: () => devices.sinceConsole(),
+      running: () => this.state === 'running',
+      absent:
+        config.kernel === undefined && agentProgram(this.arch) === undefined
+          ? `this installation has no agent for guests of ${this.arch}: build it with scripts/build-agent.mjs`
+          : undefined,
+    });
+    void this.stopped.then(() => this.#agent.end(new VmmError('ENDED', `"${config.name}" has ended`)));
   }
 
   /** Use {@link VmBuilder}. */
@@ -178,7 +193,7 @@ export class Vmm implements AsyncDisposable {
       machine = await createMachine(
         hypervisor,
         { ...config, virtioDevices: virtioDeviceCount(config) },
-        { serialOutput: console.serialOutput, debug },
+        { serialOutput: console.serialOutput, debug, memoryFile: origin.memoryFile },
       );
       prepared = await prepareDevices(config);
       const cmdline = await origin.load(machine, hypervisor.arch, prepared);
@@ -362,6 +377,27 @@ export class Vmm implements AsyncDisposable {
     if (vsock === undefined)
       throw new VmmError('NO_VSOCK', `"${this.name}" has no vsock device: give it one with vsock()`);
     return await guestFetch((port, signal) => vsock.connect(port, { signal }), url, init);
+  }
+
+  /**
+   * The agent in the guest, which is attached to when this is first read. What is asked of it fails with VmmError `NO_AGENT` when
+   * there is none: within 5 seconds of the guest's user space, at once afterwards.
+   *
+   * @throws VmmError `WRONG_STATE` unless the VM runs
+   */
+  get agent(): Agent {
+    if (this.state !== 'running')
+      throw new VmmError('WRONG_STATE', `cannot speak to the guest of "${this.name}": it is ${this.state}`);
+    return this.#agent.agent;
+  }
+
+  /**
+   * Runs a command in the guest, without a shell, by its agent; `exit` of the answer tells how it ended.
+   *
+   * @throws VmmError `WRONG_STATE` unless the VM runs, `INVALID_REQUEST` for what cannot be sent
+   */
+  exec(argv: readonly string[], options: ExecOptions = {}): GuestProcess {
+    return this.agent.exec(argv, options);
   }
 
   /** What happens to the VM from now on, first its state; ends when it has ended. */

@@ -1,14 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { CpioEntry } from '../guest/cpio.ts';
+import { AGENT_FILE } from '../guest/init.ts';
 import type { Architecture } from '../machine/machine.ts';
-
-/** The name of the agent's console port. */
-export const AGENT_PORT_NAME = 'vmm.agent';
-/** The host's vsock port for agents of guests without the console port. */
-export const AGENT_VSOCK_PORT = 1024;
-/** Where the built-in guest has the agent. */
-export const AGENT_FILE = 'vmm/agent';
 
 /** The agent for guests of an architecture, as an executable file; undefined where it was not built. */
 export function agentProgram(arch: Architecture): string | undefined {

@@ -42,7 +42,12 @@ export class Session {
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
-    const gone = (): void => this.end(new VmmError('AGENT_LOST', "the guest's agent is gone"));
+    const gone = (): void =>
+      this.end(
+        this.#greeted
+          ? new VmmError('AGENT_LOST', "the guest's agent is gone")
+          : new VmmError('NO_AGENT', 'the guest closed the way to its agent without an answer'),
+      );
     stream.on('data', (bytes: Uint8Array) => this.#receive(bytes));
     stream.on('error', (cause: Error) =>
       this.end(

@@ -1,9 +1,6 @@
 import type { Architecture } from '../machine/machine.ts';
 import type { GuestModule } from './guest.ts';
-import { COMMAND_FILE } from './init.ts';
-
-/** Where the agent is, when the guest has it. */
-const AGENT_FILE = 'vmm/agent';
+import { AGENT_FILE, COMMAND_FILE } from './init.ts';
 
 /** What makes a key of the power button, where the kernel has not built it in. arm64's is a pin, which needs no driver. */
 export function powerButtonDrivers(arch: Architecture): readonly GuestModule[] {
