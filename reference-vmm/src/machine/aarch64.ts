@@ -78,7 +78,7 @@ export class Aarch64Machine implements Machine {
     this.vm = vm;
     this.#config = config;
     this.#layout = aarch64.memoryRegions(config.memory);
-    this.memory = mapGuestMemory(vm, this.#layout);
+    this.memory = mapGuestMemory(vm, this.#layout, hooks.memoryFile);
     this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
     const pci = config.transport === 'pci';
     const v2m = pci ? aarch64.gicV2mInterrupts(0) : undefined;

@@ -68,7 +68,7 @@ export class X86Machine implements Machine {
     this.#supportedCpuid = supportedCpuid;
     this.#config = config;
     this.#irqChip = createVmIrqChip(vm, { mode: config.irqchip ?? 'kernel' });
-    this.memory = mapGuestMemory(vm, x86_64.memoryRegions(config.memory));
+    this.memory = mapGuestMemory(vm, x86_64.memoryRegions(config.memory), hooks.memoryFile);
     this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
     this.ports = new PortBus(hooks.debug);
     const { ioApic } = this.#irqChip;

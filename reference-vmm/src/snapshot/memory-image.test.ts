@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,6 @@ import {
   type MemoryImage,
   PIECE_BYTES,
   digestMemory,
-  readMemory,
   regionsOf,
   runs,
   verifyMemory,
@@ -62,11 +61,8 @@ describe('memory images', () => {
     expect(image.digests.map((digest) => digest !== null)).toEqual([true, true, true, false, true]);
     expect(statSync(path).size).toBe(8 * MIB + 4096);
     expect(statSync(path).blocks * 512).toBeLessThan(MIB);
-    const copy = memoryOf();
-    await readMemory(file, image, copy, never);
-    copy.regions.forEach(({ bytes }, index) =>
-      expect(Buffer.compare(bytes, memory.regions[index]!.bytes)).toBe(0),
-    );
+    const written = readFileSync(path);
+    expect(Buffer.compare(written, Buffer.concat(memory.regions.map(({ bytes }) => bytes)))).toBe(0);
     await verifyMemory(file, image, never);
   });
 
@@ -74,18 +70,15 @@ describe('memory images', () => {
     ['a bit', 5, 1],
     ['a hole', 4 * MIB + 100, 1],
     ['the last byte', 8 * MIB + 4095, 0],
-  ])('%s that was altered is noticed', async (what, position, value) => {
+  ])('%s that was altered is noticed', async (_, position, value) => {
     const image = await write(filled());
     await file.write(Uint8Array.of(value), 0, 1, position);
     await expect(verifyMemory(file, image, never)).rejects.toEqual(altered);
-    // What stands for zeros is not read, so that nobody gets what is there.
-    if (what !== 'a hole') await expect(readMemory(file, image, memoryOf(), never)).rejects.toEqual(altered);
   });
 
   it('a file that was cut is noticed', async () => {
     const image = await write(filled());
     truncateSync(path, 8 * MIB);
-    await expect(readMemory(file, image, memoryOf(), never)).rejects.toEqual(altered);
     await expect(verifyMemory(file, image, never)).rejects.toEqual(altered);
   });
 

@@ -108,28 +108,7 @@ export async function digestMemory(
   return digests;
 }
 
-/**
- * Reads an image into fresh guest memory, and checks it.
- *
- * @throws VmmError `INVALID_SNAPSHOT`; the memory has anything in it then
- */
-export async function readMemory(
-  file: FileHandle,
-  image: MemoryImage,
-  memory: GuestMemory,
-  signal: AbortSignal,
-): Promise<void> {
-  await each(pieces(image.regions), signal, async (piece) => {
-    const expected = image.digests[piece.index];
-    if (expected === null) return;
-    const bytes = bytesOf(memory, piece);
-    await readAll(file, bytes, piece.offset);
-    // What is digested is what the guest gets, whatever happens to the file; a digest takes no shared memory.
-    if ((await digest(Buffer.from(bytes))) !== expected) throw altered(piece);
-  });
-}
-
-/** Checks a file whose pages the guest gets as they are. @throws VmmError `INVALID_SNAPSHOT` */
+/** Checks a file that a guest gets a copy of. @throws VmmError `INVALID_SNAPSHOT` */
 export async function verifyMemory(file: FileHandle, image: MemoryImage, signal: AbortSignal): Promise<void> {
   await each(pieces(image.regions), signal, async (piece) => {
     const bytes = Buffer.allocUnsafeSlow(piece.length);

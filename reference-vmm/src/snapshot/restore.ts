@@ -4,7 +4,7 @@ import { VmmError } from '../errors.ts';
 import type { GuestOrigin } from '../guest-origin.ts';
 import type { VmmHost } from '../vmm.ts';
 import type { Manifest } from './manifest.ts';
-import { type MemoryImage, readMemory, regionsOf } from './memory-image.ts';
+import { type MemoryImage, regionsOf, verifyMemory } from './memory-image.ts';
 import { checkHypervisor, openSnapshot } from './open.ts';
 import { type Replacements, restoreConfig } from './saved-config.ts';
 
@@ -45,9 +45,11 @@ export async function openGuest(path: string, options: RestoreOptions): Promise<
       config,
       origin: {
         check: (found) => checkHypervisor(manifest, found),
+        memoryFile: snapshot.memory.fd,
         load: async (machine) => {
           checkRegions(manifest.memory, machine.memory);
-          await readMemory(snapshot.memory, manifest.memory, machine.memory, signal);
+          // What nobody has written to since is taken as it is, so that the guest runs at once; and looked at while it does.
+          if (!snapshot.untouched) await verifyMemory(snapshot.memory, manifest.memory, signal);
           return manifest.cmdline;
         },
         createVcpus: (machine, devices) => {
@@ -56,7 +58,9 @@ export async function openGuest(path: string, options: RestoreOptions): Promise<
           return vcpus;
         },
       },
-      verify: () => Promise.resolve(),
+      verify: async (ending) => {
+        if (snapshot.untouched) await verifyMemory(snapshot.memory, manifest.memory, ending);
+      },
       close: async () => {
         await snapshot[Symbol.asyncDispose]();
       },
