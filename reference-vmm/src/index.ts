@@ -24,7 +24,13 @@ export type { SubscribeOptions, VmmEvent } from './events.ts';
 export type { ConsoleMatch, ExpectOptions } from './expect.ts';
 export type { GuestFetchInit } from './fetch.ts';
 export type { ShutdownOptions } from './power.ts';
-export { ControlClient, type RequestOptions, type SilentVm, list } from './control/client.ts';
+export {
+  ControlClient,
+  type ListOptions,
+  type RequestOptions,
+  type SilentVm,
+  list,
+} from './control/client.ts';
 export type { ConsoleClient } from './control/console-client.ts';
 export { VmControl } from './control/control.ts';
 export type {

@@ -20,11 +20,12 @@ import { SocketPath } from './socket-path.ts';
 
 /** Largest answer in JSON that is read, in bytes. */
 const ANSWER_LIMIT = 4 * 1024 * 1024;
-/** Milliseconds that each VM has for its answer to {@link list}. */
 const LIST_TIMEOUT = 1_000;
+/** Milliseconds after which a process whose connections broke off is known to live. */
+const DEATH_TIME = 100;
 /** Milliseconds that a VM has for ending itself before its process is killed. */
 const KILL_TIMEOUT = 3_000;
-const KILL_POLL = 10;
+const POLL = 10;
 
 /** A VM whose process lives and does not answer: it is being made, hangs, or belongs to a program without control socket. */
 export interface SilentVm {
@@ -38,6 +39,11 @@ export interface SilentVm {
 /** What a request takes besides its body. */
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface ListOptions extends RequestOptions {
+  /** Milliseconds that each VM has for its answer. Default 1000. */
+  readonly timeout?: number | undefined;
 }
 
 interface Exchange extends RequestOptions {
@@ -116,7 +122,7 @@ export class ControlClient {
     } catch (error) {
       if (!isErrno(error, 'ESRCH')) throw error;
     }
-    while (isAlive(holder)) await delay(KILL_POLL, undefined, { signal: options.signal });
+    while (isAlive(holder)) await delay(POLL, undefined, { signal: options.signal });
     removeStaleEntry(name);
     return undefined;
   }
@@ -173,7 +179,7 @@ export class ControlClient {
           .end(text);
       });
     } catch (error) {
-      throw this.#unreachable(error);
+      throw await this.#unreachable(error, signal);
     }
   }
 
@@ -200,8 +206,13 @@ export class ControlClient {
       : new VmmError('CONTROL_FAILED', `${message} [${code}]`);
   }
 
-  #unreachable(cause: unknown): VmmError {
+  async #unreachable(cause: unknown, signal: AbortSignal | undefined): Promise<VmmError> {
     const { name, holder } = this.#entry;
+    // A process that is killed closes its sockets before it is dead.
+    for (let waited = 0; waited < DEATH_TIME && isAlive(holder) && signal?.aborted !== true; waited += POLL) {
+      if (isErrno(cause, 'ENOENT')) break;
+      await delay(POLL);
+    }
     if (!isAlive(holder)) {
       removeStaleEntry(name);
       return new VmmError('NO_SUCH_VM', `no VM named "${name}" runs any more`, { cause });
@@ -218,14 +229,14 @@ export class ControlClient {
 }
 
 /**
- * The VMs of this user, by name. All are asked at once, each for a second at most; what killed ones left is removed.
+ * The VMs of this user, by name. All are asked at once; what killed ones left is removed.
  *
  * @throws VmmError `RUNTIME_DIRECTORY`
  */
-export async function list(options: RequestOptions = {}): Promise<(VmInfo | SilentVm)[]> {
+export async function list(options: ListOptions = {}): Promise<(VmInfo | SilentVm)[]> {
   const found = await Promise.all(
     runtimeEntries().map(async ({ name, holder }) => {
-      const limit = AbortSignal.timeout(LIST_TIMEOUT);
+      const limit = AbortSignal.timeout(options.timeout ?? LIST_TIMEOUT);
       const signal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
       try {
         return await ControlClient.connect(name).info({ signal });

@@ -17,7 +17,7 @@ describe('frames', () => {
           const seen: unknown[] = [];
           const parser = new FrameParser((type, payload) => seen.push({ type, payload }));
           for (let at = 0; at < bytes.length;) {
-            const end = at + cuts.next().value!;
+            const end = at + Number(cuts.next().value);
             parser.push(bytes.subarray(at, end));
             at = end;
           }

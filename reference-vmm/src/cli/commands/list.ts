@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type SilentVm, list } from '../../control/client.ts';
 import type { VmInfo } from '../../control/schema.ts';
+import { parseDuration } from '../../units.ts';
 import { type FormatOption, bytes, duration, formatOption, print, styled, table } from '../output.ts';
 
 const EXAMPLES = `
@@ -8,15 +9,20 @@ Examples:
   reference-vmm list
   reference-vmm list --format json | jq -r '.vms[].name'`;
 
+interface ListOptions extends FormatOption {
+  readonly timeout: string;
+}
+
 export function registerList(program: Command): void {
   program
     .command('list')
     .alias('ls')
     .description("list this user's VMs, and remove what killed ones left behind")
+    .option('--timeout <duration>', 'time that each VM has for its answer', '1s')
     .addOption(formatOption())
     .addHelpText('after', EXAMPLES)
-    .action(async (options: FormatOption) => {
-      const vms = await list();
+    .action(async (options: ListOptions) => {
+      const vms = await list({ timeout: parseDuration(options.timeout) });
       print(options, { vms }, describeList(vms));
     });
 }
