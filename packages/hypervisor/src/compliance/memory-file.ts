@@ -37,7 +37,8 @@ export const memoryFileTests: readonly GuestTest[] = [
       program.load(8, 'b', LOW).store(8, 'b', MMIO);
     });
     const { assert } = context;
-    using source = file(context);
+    const expected = contents();
+    using source = file(context, expected);
     const { bytes } = machine.vm.mapMemory(LOW, 8 * PAGE, { file: { fd: source.fd, offset: PAGE } });
     source.close();
     assert.equal(
@@ -54,7 +55,7 @@ export const memoryFileTests: readonly GuestTest[] = [
       'beyond the end of the file',
     );
     assert.ok(
-      source.read().every((byte, at) => byte === contents()[at]),
+      source.read().every((byte, at) => byte === expected[at]),
       'the file is what it was',
     );
   }),
