@@ -368,6 +368,14 @@ describe('the console', () => {
     vm.console.unblock();
   });
 
+  it('forgets viewers that leave, also while the guest prints nothing', async () => {
+    const { hub } = await serve();
+    const viewer = await ControlClient.connect('fake').console();
+    await until(() => hub.viewers === 1);
+    viewer.destroy();
+    await until(() => hub.viewers === 0);
+  });
+
   it('leaves out what a viewer does not read, and says so', async () => {
     const { vm, hub } = await serve();
     const viewer = await ControlClient.connect('fake').console();

@@ -63,7 +63,11 @@ class ViewerConnection {
     const socket = this.#socket;
     socket.on('error', () => undefined);
     socket.once('close', () => this.#leave());
-    // A viewer that has shut down its side may go on to look.
+    // A viewer that has gone looks like one that only types no more; for that there is a frame.
+    socket.once('end', () => {
+      this.#leave();
+      socket.end();
+    });
     socket.on('data', (bytes: Uint8Array) => this.#received(bytes));
     this.#unwatch = this.#hub.watch((bytes) => this.#show(bytes));
     if (head.length > 0) this.#received(head);
