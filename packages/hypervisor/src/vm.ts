@@ -108,7 +108,8 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
    * told all the same. Memory that was mapped while the log was on begins with nothing noted.
    *
    * @returns page `n` of 4096 bytes of the region is bit `n % 32` of word `n / 32`
-   * @throws HypervisorError `WRONG_STATE` when the log is off, `INVALID_ARGUMENT` for a region that is not mapped, `SYSTEM`
+   * @throws HypervisorError `WRONG_STATE` when the log is off, `INVALID_ARGUMENT` for a region that is not mapped, `SYSTEM`,
+   *   `ENGINE_FAULT` when a vCPU thread of the software hypervisor does not obey
    */
   takeDirtyPages(region: GuestMemoryRegion): Uint32Array;
 

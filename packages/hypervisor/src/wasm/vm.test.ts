@@ -209,6 +209,24 @@ describe('instructions that the engine does not have', () => {
   });
 });
 
+describe('a state of the software hypervisor', () => {
+  it('has the device reads of an unfinished instruction that were answered', async () => {
+    const program = (a: Assembler): unknown => a.loadPair(2, 3, 1).sub(2, 2, 3).store(8, 2, 1);
+    await using original = await guest(program);
+    await using copy = await guest(program);
+    const first = original.vcpu.run();
+    expect(first).toMatchObject({ address: MMIO, length: 8, write: false });
+    Object.assign(first, { value: 50, valueHigh: 0 });
+    copy.vcpu.restore(structuredClone(original.vcpu.save()));
+    for (const { vcpu } of [copy, original]) {
+      const second = vcpu.run();
+      expect(second).toMatchObject({ address: MMIO + 8, length: 8, write: false });
+      Object.assign(second, { value: 8, valueHigh: 0 });
+      expect(vcpu.run()).toMatchObject({ address: MMIO, write: true, value: 42 });
+    }
+  });
+});
+
 describe('memory of the software hypervisor', () => {
   it('is as large as the backend says', async () => {
     const hypervisor = createWasmHypervisor();
