@@ -3,6 +3,8 @@ import { VmmError } from './errors.ts';
 
 /** Output that is kept for {@link ConsoleExpect.expect} to look at, in bytes or, once it is text, in UTF-16 units. */
 const WINDOW = 64 * 1024;
+/** Pieces of output that are kept apart. */
+const MOST_PIECES = 512;
 /** As much of the output is told by an error. */
 const SHOWN = 300;
 
@@ -46,6 +48,10 @@ export class ConsoleExpect {
   /** Output that nobody has looked at, as it came: text is made of it when somebody waits. */
   #bytes: Uint8Array[] = [];
   #byteCount = 0;
+  /** The end of it, where it comes in pieces. */
+  #pieces: Uint8Array[] = [];
+  /** What came before that. */
+  #older: Uint8Array[] = [];
   #text = '';
   /** Of the text's first unit, from the start of all output. */
   #start = 0;
@@ -57,7 +63,8 @@ export class ConsoleExpect {
   /** Output of the console; the bytes do not change any more. */
   push(bytes: Uint8Array): void {
     if (this.#ended || bytes.length === 0) return;
-    this.#bytes.push(bytes);
+    this.#pieces.push(bytes);
+    if (this.#pieces.length === MOST_PIECES) this.#join();
     this.#byteCount += bytes.length;
     if (this.#waiters.size === 0) {
       this.#forgetBytes();
@@ -130,8 +137,11 @@ export class ConsoleExpect {
   #search(): void {
     this.#due = false;
     if (this.#waiters.size === 0) return;
-    for (const bytes of this.#bytes) this.#text += this.#decoder.decode(bytes, { stream: true });
+    for (const bytes of [...this.#older, ...this.#bytes, ...this.#pieces])
+      this.#text += this.#decoder.decode(bytes, { stream: true });
+    this.#older = [];
     this.#bytes = [];
+    this.#pieces = [];
     this.#byteCount = 0;
     for (const waiter of [...this.#waiters]) {
       const from = Math.max(waiter.from - this.#start, 0);
@@ -153,15 +163,26 @@ export class ConsoleExpect {
     this.#start += drop;
   }
 
+  /** Output may come a character at a time. */
+  #join(): void {
+    this.#bytes.push(Buffer.concat(this.#pieces));
+    this.#pieces = [];
+  }
+
+  /** Two halves, the older of which goes when the newer is full. */
   #forgetBytes(): void {
-    while (this.#byteCount - this.#bytes[0]!.length >= WINDOW) {
-      this.#byteCount -= this.#bytes.shift()!.length;
+    if (this.#byteCount < WINDOW) return;
+    if (this.#older.length > 0) {
       // What is left does not follow the text.
       this.#start += this.#text.length;
       this.#text = '';
       this.#taken = Math.max(this.#taken, this.#start);
       this.#decoder.decode();
     }
+    this.#join();
+    this.#older = this.#bytes;
+    this.#bytes = [];
+    this.#byteCount = 0;
   }
 
   #described(pattern: string | RegExp): string {

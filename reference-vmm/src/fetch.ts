@@ -47,6 +47,8 @@ export async function guestFetch(
     setHost: false,
     maxHeaderSize: MAX_HEADERS,
   });
+  // What goes wrong is told by the answer, or by its body.
+  outgoing.on('error', () => undefined);
   const aborted = (): void => void outgoing.destroy(reasonOf(signal));
   signal.addEventListener('abort', aborted, { once: true });
   const done = (): void => {
@@ -101,7 +103,6 @@ async function exchange(
     outgoing.destroy(error instanceof Error ? error : new Error(String(error))),
   );
   const [incoming] = await response;
-  outgoing.on('error', () => undefined);
   return incoming;
 }
 
