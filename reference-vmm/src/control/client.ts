@@ -142,6 +142,11 @@ export class ControlClient {
     return new ConsoleClient(socket, head);
   }
 
+  /** The error for a stream of {@link logs} that did not come to its end. */
+  brokeOff(cause: unknown): VmmError {
+    return this.#failed('broke off in its answer', cause);
+  }
+
   async #json<T>(exchange: Exchange, schema: v.GenericSchema<unknown, T>): Promise<T> {
     const response = await this.#success(exchange);
     const result = v.safeParse(schema, await this.#body(response));
@@ -193,7 +198,7 @@ export class ControlClient {
       }
       return JSON.parse(text);
     } catch (error) {
-      throw error instanceof VmmError ? error : this.#failed('broke off in its answer', error);
+      throw error instanceof VmmError ? error : this.brokeOff(error);
     }
   }
 

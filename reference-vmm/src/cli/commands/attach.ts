@@ -1,8 +1,10 @@
+import { constants } from 'node:os';
 import { finished } from 'node:stream/promises';
 import type { Command } from 'commander';
 import type { ConsoleClient } from '../../control/console-client.ts';
 import { VmmError } from '../../errors.ts';
 import { Ending } from '../ending.ts';
+import { EXIT_SIGNAL } from '../exit-codes.ts';
 import { show, typeInto } from '../interaction.ts';
 import { say } from '../messages.ts';
 import { printJson } from '../output.ts';
@@ -41,7 +43,9 @@ async function attach(name: string | undefined, options: AttachOptions): Promise
   };
   try {
     const ended = finished(console, { writable: false });
-    show(console, json ? process.stderr : process.stdout);
+    const output = json ? process.stderr : process.stdout;
+    output.once('error', () => ending.end(EXIT_SIGNAL + constants.signals.SIGPIPE, undefined));
+    show(console, output);
     if (options.stdin) {
       const seat = {
         stream: console,

@@ -1,5 +1,6 @@
-import { once } from 'node:events';
+import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { isErrno } from '../../errors.ts';
 import { print, usageError } from '../output.ts';
 import { type TargetOptions, connectTarget, targetCommand } from '../target.ts';
 
@@ -29,11 +30,11 @@ export function registerLogs(program: Command): void {
         print(options, { name: client.name, text: Buffer.concat(chunks).toString('utf8') }, '');
         return;
       }
-      // A reader that goes away early, as `head` does, ends it.
-      process.stdout.once('error', () => log.destroy());
-      for await (const chunk of log as AsyncIterable<Uint8Array>) {
-        if (!process.stdout.write(chunk))
-          await Promise.race([once(process.stdout, 'drain'), once(log, 'close')]);
+      try {
+        await pipeline(log, process.stdout, { end: false });
+      } catch (error) {
+        // A reader that goes away early, as `head` does, has what it wanted.
+        if (!isErrno(error, 'EPIPE')) throw client.brokeOff(error);
       }
     });
 }
