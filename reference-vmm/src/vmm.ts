@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Vcpu } from '@vmm/hypervisor';
 import { VirtioBalloon, VirtioNet } from '@vmm/virtio-devices';
 import type { VsockHost } from '@vmm/virtio-devices/node';
@@ -63,6 +64,8 @@ export type StopReason =
   /** A vCPU could not go on. */
   | { readonly kind: 'failed'; readonly message: string };
 
+/** Bytes of randomness for a guest that goes on: what Linux's generator has for a key (BLAKE2s). */
+const SEED_BYTES = 32;
 /** Milliseconds a panicked kernel has for resetting by itself before the VM is ended. */
 const PANIC_GRACE = 1000;
 
@@ -273,7 +276,8 @@ export class Vmm implements AsyncDisposable {
   }
 
   /**
-   * Lets a paused guest go on as if no time had passed; its time of day is late by the length of the pause.
+   * Lets a paused guest go on as if no time had passed. Its time of day, which is late by the length of the pause, is set by
+   * its agent, where it has one.
    *
    * @throws VmmError `WRONG_STATE` unless it is paused
    */
@@ -445,6 +449,7 @@ export class Vmm implements AsyncDisposable {
 
   #run(): void {
     this.#begun = true;
+    this.#agent.started();
     this.#vcpus.run(this.#loop.handle).then(
       () => this.#finish(),
       (error: unknown) => {
@@ -469,6 +474,18 @@ export class Vmm implements AsyncDisposable {
     this.#machine.startClock();
     if (this.#begun) this.#vcpus.resume();
     else this.#run();
+    this.#tellTime();
+  }
+
+  /**
+   * The agent, where there is one, sets the guest's clock, and gives it randomness of its own: others may go on from the
+   * same snapshot.
+   */
+  #tellTime(): void {
+    if (!this.#devices.agentPort.guestOpen) return;
+    const { agent } = this.#agent;
+    // A guest that ends, or is paused again, has no use for it.
+    Promise.all([agent.setClock(), agent.addEntropy(randomBytes(SEED_BYTES))]).catch(() => undefined);
   }
 
   async #reset(signal: AbortSignal): Promise<void> {
@@ -493,6 +510,7 @@ export class Vmm implements AsyncDisposable {
     clearTimeout(this.#panicTimer);
     this.#panic = undefined;
     this.#events.tell({ kind: 'reset' });
+    this.#agent.started();
     this.#resume();
   }
 

@@ -154,6 +154,9 @@ static void prepare(void) {
   sigaddset(&child, SIGCHLD);
   sigprocmask(SIG_BLOCK, &child, NULL);
   signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+  // A shell starts what it puts into the background without SIGINT; commands have it again.
+  const struct sigaction default_action = {.sa_handler = SIG_DFL};
+  for (int signal = 1; signal <= SIGRTMAX; signal++) sigaction(signal, &default_action, NULL);
   const struct sigaction ignore = {.sa_handler = SIG_IGN};
   sigaction(SIGPIPE, &ignore, NULL);
 }

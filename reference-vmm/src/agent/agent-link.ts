@@ -19,7 +19,7 @@ export interface AgentPlace {
 const START_LIMIT = 5000;
 /** Milliseconds for that since somebody asked, whatever the guest's age, and for the answer. */
 const ANSWER_LIMIT = 5000;
-/** Milliseconds for a guest to have a console at all. */
+/** Milliseconds from its start for a guest to have a console at all. */
 const BOOT_LIMIT = 60_000;
 const TICK = 20;
 /** A process that was held up does not take it for the guest's time. */
@@ -30,9 +30,15 @@ export class AgentLink {
   readonly #place: AgentPlace;
   #agent: Agent | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #started = performance.now();
 
   constructor(place: AgentPlace) {
     this.#place = place;
+  }
+
+  /** The guest begins to boot. */
+  started(): void {
+    this.#started = performance.now();
   }
 
   /** Whatever is asked of it waits for the agent, or fails with `NO_AGENT` when there is none in time. */
@@ -80,8 +86,8 @@ export class AgentLink {
         : undefined;
     const since = this.#place.sinceConsole();
     if (since === undefined)
-      return waited > BOOT_LIMIT
-        ? `there is no agent in the guest, which has no console yet (${hint})`
+      return performance.now() - this.#started > BOOT_LIMIT && waited > TICK
+        ? `there is no agent in the guest, which has no console (${hint})`
         : undefined;
     // Young guests get their time; of old ones, whoever is going to start an agent has done so.
     return since > START_LIMIT && waited > TICK ? `there is no agent in the guest: ${hint}` : undefined;
