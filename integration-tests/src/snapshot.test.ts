@@ -128,6 +128,39 @@ describe('snapshots on the software hypervisor', () => {
     expect(records(disk)).toBeGreaterThanOrEqual(last);
   });
 
+  it('a guest that goes on knows the time, and no two have the same randomness', async () => {
+    const path = join(scratch.path, 'time');
+    const words = async (vm: Vmm): Promise<readonly string[]> => {
+      const script = 'date +%s; head -c 16 /dev/urandom | md5sum';
+      const { stdout } = await vm.exec(['sh', '-c', script]).output();
+      return Buffer.from(stdout).toString().split('\n');
+    };
+    const now = (): number => Math.floor(Date.now() / 1000);
+    const seen: string[] = [];
+    const check = async (vm: Vmm, since: number): Promise<void> => {
+      const [date, random] = await words(vm);
+      expect(Number(date)).toBeGreaterThanOrEqual(since);
+      expect(Number(date)).toBeLessThanOrEqual(now());
+      seen.push(random!);
+    };
+    await using original = await new VmBuilder().hypervisor('wasm').command('sh', '-c', 'read line').build();
+    original.start();
+    await words(original);
+    await original.snapshot(path);
+    await delay(2000);
+    for (const name of ['time-1', 'time-2']) {
+      const since = now();
+      await using vm = await Vmm.restore(path, { name });
+      await check(vm, since);
+      await vm.pause();
+      await delay(2000);
+      const resumed = now();
+      await vm.resume();
+      await check(vm, resumed);
+    }
+    expect(new Set(seen).size).toBe(4);
+  });
+
   it('a full disk: the older one stays, the VM goes on', async () => {
     const directory = scratch.file('small');
     mkdirSync(directory);
