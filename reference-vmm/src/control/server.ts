@@ -1,5 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
+import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { dirname, join } from 'node:path';
 import type { ConsoleHub } from './console-hub.ts';
@@ -15,6 +16,12 @@ import { Viewers } from './viewers.ts';
 const HEADER_LIMIT = 16 * 1024;
 /** Connections at a time; more are closed unheard. */
 const MAX_CONNECTIONS = 256;
+
+/**
+ * Milliseconds after which the server asks itself once: the first answer of a process costs five times the others, in
+ * compiling, and `list` asks many processes at the same moment.
+ */
+const WARM_UP = 5_000;
 
 /** How long clients may take, in milliseconds. */
 export interface ControlTimeouts {
@@ -43,6 +50,7 @@ export class ControlServer implements AsyncDisposable {
   readonly #routes: ReadonlyMap<string, Readonly<Record<string, Handler>>>;
   readonly #sockets = new Set<Duplex>();
   readonly #closeTimeout: number;
+  #warmUp: NodeJS.Timeout | undefined;
   #closed: Promise<void> | undefined;
 
   private constructor(
@@ -105,6 +113,12 @@ export class ControlServer implements AsyncDisposable {
     }
     // Nothing that a client or the system does to the socket ends the VM.
     control.#server.on('error', () => undefined);
+    control.#warmUp = setTimeout(() => {
+      connect(socketPath.path)
+        .on('error', () => undefined)
+        .resume()
+        .write(`GET ${API}/vm HTTP/1.1\r\nHost: vm\r\n\r\n`);
+    }, WARM_UP).unref();
     return control;
   }
 
@@ -120,6 +134,7 @@ export class ControlServer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    clearTimeout(this.#warmUp);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     const timer = setTimeout(() => {
