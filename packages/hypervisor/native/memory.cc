@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -117,15 +118,27 @@ std::span<T> toSpan(const Napi::Value& value, napi_typedarray_type wanted, const
 
 constexpr int PRIVATE = MAP_PRIVATE | MAP_NORESERVE;
 
-/** Takes the place of whole pages that a file is mapped to. Answers errno or 0. */
+/**
+ * Holes that guests may make in mappings of files. Each takes up to two of the 65530 mappings that Linux gives a process
+ * (vm.max_map_count), and those are for everything else in it, too.
+ */
+constexpr uint32_t MAX_HOLES = 16384;
+
+/** Maps zeros in the place of whole pages. Answers errno or 0. */
+int mapZeros(void* place, size_t length) noexcept {
+  if (mmap(place, length, PROT_READ | PROT_WRITE, PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return errno;
+  madvise(place, length, MADV_DONTFORK);
+  return 0;
+}
+
+/** Makes whole pages that a file is mapped to zero. Answers errno or 0. */
 int replaceWithZeros(uintptr_t start, size_t length) noexcept {
+  static std::atomic<uint32_t> holes = 0;
   void* const place = reinterpret_cast<void*>(start);
-  if (mmap(place, length, PROT_READ | PROT_WRITE, PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
-    madvise(place, length, MADV_DONTFORK);
-    return 0;
-  }
-  // A process has a limited number of mappings; then the pages stay, and only their contents go.
-  if (errno != ENOMEM) return errno;
+  const int error = holes < MAX_HOLES ? mapZeros(place, length) : ENOMEM;
+  if (error == 0) holes++;
+  if (error != ENOMEM) return error;
+  // The pages stay then, and only their contents go.
   std::memset(place, 0, length);
   return 0;
 }
@@ -200,7 +213,7 @@ Napi::Value mapFile(const Napi::CallbackInfo& info) {
     if (mmap(bytes.data(), mapped, PROT_READ | PROT_WRITE, PRIVATE | MAP_FIXED, fd, offset) == MAP_FAILED) {
       const int error = errno;
       // A call that fails may have taken away what was there.
-      replaceWithZeros(reinterpret_cast<uintptr_t>(bytes.data()), mapped);
+      mapZeros(bytes.data(), mapped);
       throwErrno(env, error, "mmap");
     }
     madvise(bytes.data(), mapped, MADV_DONTFORK);

@@ -18,7 +18,8 @@ export interface NativeKvm {
   openSystem(path: string): NativeSystem;
   /**
    * Gives the whole pages of ranges of private memory back to the kernel (MADV_DONTNEED, or a new mapping where a file is
-   * mapped): they read as zero afterwards.
+   * mapped): they read as zero afterwards. Pages of a file are only filled with zeros once a process has made 16384 such
+   * mappings.
    *
    * @param bytes whose memory: this addon's, or a WebAssembly memory's
    * @param ranges for each range where it begins in `bytes` and its length, in bytes; outside of them a `RangeError`

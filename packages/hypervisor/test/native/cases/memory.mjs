@@ -144,6 +144,23 @@ export default (native) => ({
     });
   },
 
+  'any number of pages of a file can be discarded': () => {
+    const pages = 66_000;
+    withFile(4096, (fd, path) => {
+      truncateSync(path, pages * 4096);
+      const { vm } = makeVm(native, PROGRAMS.spins);
+      const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, pages * 4096, 0));
+      const mapped = native.mapFile(bytes, fd, 0);
+      const ranges = new Float64Array(pages).map((_, at) => (at % 2 === 0 ? at * 4096 : 4096));
+      for (let page = 0; page < pages; page++) bytes[page * 4096 + 1] = 1;
+      native.discard(bytes, ranges, pages, mapped);
+      for (let page = 0; page < pages; page++) assert.equal(bytes[page * 4096 + 1], page % 2, `page ${page}`);
+      // There are mappings left for others.
+      vm.mapMemory(2, 2 ** 33, 4096, 0);
+      vm.close();
+    });
+  },
+
   'what is no file is not mapped, and the memory stays': () => {
     const bytes = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer);
     assert.throws(() => native.mapFile(bytes, 9999, 0), { code: 'EBADF', syscall: 'fstat' });
