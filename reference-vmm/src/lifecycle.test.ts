@@ -19,7 +19,9 @@ function at(state: VmmState): Lifecycle {
 describe('states of a VM', () => {
   it.each([
     ['start', ['created'], 'running'],
+    ['restore', ['created'], 'paused'],
     ['pause', ['running'], 'paused'],
+    ['snapshot', ['running', 'paused'], 'paused'],
     ['resume', ['paused'], 'running'],
     ['reset', ['running', 'paused'], 'running'],
     ['stop', ['running', 'paused'], 'stopping'],
