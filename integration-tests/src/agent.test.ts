@@ -1,8 +1,12 @@
 import { jest } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { type CpioEntry, type TreeSource, VmBuilder, Vmm } from '@vmm/reference-vmm';
-import { BOOT_TIMEOUT, Scratch } from './support.ts';
+import { type CpioEntry, type TreeSource, VmBuilder, Vmm, buildCpio } from '@vmm/reference-vmm';
+import { BOOT_TIMEOUT, ROOT, Scratch, guest } from './support.ts';
+
+const AGENT = join(ROOT, 'reference-vmm/agent/dist/aarch64/vmm-agent');
 
 jest.setTimeout(BOOT_TIMEOUT);
 
@@ -188,6 +192,31 @@ it('a restored guest speaks to the host that restored it, and its old commands a
   // The first one goes on with its own.
   flood.kill('SIGKILL');
   expect(await flood.exit).toEqual({ signal: 'SIGKILL' });
+});
+
+it('the agent is a first process, and reaches the host by vsock where there is no console', async () => {
+  using scratch = new Scratch();
+  const { kernel, initramfs, modules } = await guest();
+  const drivers = modules(['virtio_mmio', 'vmw_vsock_virtio_transport']);
+  const init = `#!/bin/busybox sh
+for name in ${drivers.map(({ name }) => name).join(' ')}; do /bin/busybox insmod /lib/modules/$name.ko; done
+exec /agent --init -- /bin/busybox sh -c 'until [ -e /tmp/end ]; do /bin/busybox usleep 10000; done'
+`;
+  const extra = buildCpio([
+    ...drivers.flatMap(({ name, data }): CpioEntry[] =>
+      data === undefined ? [] : [{ type: 'file', path: `lib/modules/${name}.ko`, data }],
+    ),
+    { type: 'file', path: 'init', data: new TextEncoder().encode(init), mode: 0o755 },
+    { type: 'file', path: 'agent', data: readFileSync(AGENT), mode: 0o755 },
+  ]);
+  const initrd = scratch.file('initrd', Buffer.concat([readFileSync(initramfs), extra]));
+  await using vm = await new VmBuilder().hypervisor('wasm').kernel(kernel).initrd(initrd).vsock(42).build();
+  vm.start();
+  const { stdout } = await vm.exec(['/bin/busybox', 'sh', '-c', 'echo $PPID; cat /proc/1/comm']).output();
+  expect(stdout).toBe('1\nagent\n');
+  expect(await vm.exec(['/bin/busybox', 'touch', '/tmp/end']).exit).toEqual({ code: 0 });
+  // Its command has ended.
+  expect(await vm.stopped).toEqual({ kind: 'shutdown' });
 });
 
 describe('a guest without an agent', () => {

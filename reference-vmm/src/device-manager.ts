@@ -7,6 +7,7 @@ import {
   VirtioVsock,
 } from '@vmm/virtio-devices';
 import { type VsockForwarder, VsockHost } from '@vmm/virtio-devices/node';
+import { AgentSocket } from './agent/agent-socket.ts';
 import type { RingKind, VmmConfig } from './config.ts';
 import { closeDevices } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
@@ -79,6 +80,9 @@ export class DeviceManager implements AsyncDisposable {
   /** Present when there is a vsock device. */
   readonly vsock: VsockHost | undefined;
 
+  /** Present when there is a vsock device: for agents of guests without the console port. */
+  readonly agentSocket: AgentSocket | undefined;
+
   readonly #machine: Machine;
   readonly #console: GuestConsole;
   readonly #debug: (message: string) => void;
@@ -130,6 +134,7 @@ export class DeviceManager implements AsyncDisposable {
     for (const each of prepared) this.#attach(each.name, each.create({ vm, memory, debug }));
     const vsock = this.#attached.map(({ device }) => device).find((device) => device instanceof VirtioVsock);
     this.vsock = vsock === undefined ? undefined : new VsockHost(vsock);
+    this.agentSocket = this.vsock === undefined ? undefined : new AgentSocket(this.vsock);
   }
 
   /** The console port of the guest's agent. */

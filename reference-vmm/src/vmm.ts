@@ -139,6 +139,7 @@ export class Vmm implements AsyncDisposable {
     console.onPanic = (message) => this.#panicked(message);
     this.#agent = new AgentLink({
       port: devices.agentPort,
+      sockets: devices.agentSocket,
       sinceConsole: () => devices.sinceConsole(),
       running: () => this.state === 'running',
       absent:

@@ -1,12 +1,15 @@
 import type { ConsolePort } from '@vmm/virtio-devices';
 import { VmmError } from '../errors.ts';
 import { Agent } from './agent.ts';
+import type { AgentSocket } from './agent-socket.ts';
 import { PortStream } from './port-stream.ts';
 
 /** What a VM has to do with the agent in its guest. */
 export interface AgentPlace {
   /** The console port `vmm.agent`. */
   readonly port: ConsolePort;
+  /** Where there is a vsock device. */
+  readonly sockets: AgentSocket | undefined;
   /** Milliseconds since the guest's driver opened the console, by which its user space begins; undefined before. */
   sinceConsole(): number | undefined;
   /** The guest runs: only then does time pass for it. */
@@ -44,8 +47,9 @@ export class AgentLink {
   /** Whatever is asked of it waits for the agent, or fails with `NO_AGENT` when there is none in time. */
   get agent(): Agent {
     if (this.#agent !== undefined && this.#agent.failure === undefined) return this.#agent;
-    this.#agent = Agent.attach(new PortStream(this.#place.port));
-    if (this.#place.absent === undefined) this.#watch(this.#agent);
+    const stream = new PortStream(this.#place.port, this.#place.sockets);
+    this.#agent = Agent.attach(stream);
+    if (this.#place.absent === undefined) this.#watch(this.#agent, stream);
     else this.#agent.end(new VmmError('NO_AGENT', this.#place.absent));
     return this.#agent;
   }
@@ -57,7 +61,7 @@ export class AgentLink {
     this.#agent = undefined;
   }
 
-  #watch(agent: Agent): void {
+  #watch(agent: Agent, stream: PortStream): void {
     clearInterval(this.#timer);
     let waited = 0;
     let unanswered = 0;
@@ -68,8 +72,8 @@ export class AgentLink {
       last = now;
       if (!this.#place.running()) return;
       waited += passed;
-      if (this.#place.port.guestOpen) unanswered += passed;
-      const reason = this.#reason(waited, unanswered);
+      if (stream.connected) unanswered += passed;
+      const reason = this.#reason(stream.connected, waited, unanswered);
       if (reason !== undefined) agent.end(new VmmError('NO_AGENT', reason));
     }, TICK);
     this.#timer = timer;
@@ -78,11 +82,11 @@ export class AgentLink {
     agent.ready().then(done, () => undefined);
   }
 
-  #reason(waited: number, unanswered: number): string | undefined {
+  #reason(connected: boolean, waited: number, unanswered: number): string | undefined {
     const hint = 'the built-in guest has one; in another, start vmm-agent';
-    if (this.#place.port.guestOpen)
+    if (connected)
       return unanswered > ANSWER_LIMIT
-        ? `what has the agent's port open in the guest does not answer`
+        ? 'what has the way to the agent open in the guest does not answer'
         : undefined;
     const since = this.#place.sinceConsole();
     if (since === undefined)
