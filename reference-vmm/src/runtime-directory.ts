@@ -58,7 +58,7 @@ export class RuntimeDirectory implements Disposable {
   static claim(name: string): RuntimeDirectory {
     checkName(name);
     const base = baseDirectory();
-    removeStale(base);
+    runtimeEntries();
     const path = join(base, name);
     const fresh = transient(base, 'claim');
     try {
@@ -119,12 +119,12 @@ export function checkName(name: string): void {
  */
 export function runtimeEntries(): RuntimeEntry[] {
   const base = baseDirectory();
-  removeStale(base);
+  removeTransient(base);
   return readdirSync(base)
     .sort()
     .flatMap((name) => {
-      const holder = NAME.test(name) ? readHolder(join(base, name)) : undefined;
-      return holder !== undefined && isAlive(holder) ? [{ name, path: join(base, name), holder }] : [];
+      const holder = NAME.test(name) ? removeIfStale(base, name) : undefined;
+      return holder === undefined ? [] : [{ name, path: join(base, name), holder }];
     });
 }
 
@@ -149,23 +149,26 @@ export function removeStaleEntry(name: string): void {
   removeIfStale(baseDirectory(), name);
 }
 
-function removeStale(base: string): void {
+/** Removes what killed processes were making or removing, and puts back what they had only moved aside. */
+function removeTransient(base: string): void {
   for (const name of readdirSync(base)) {
     const match = TRANSIENT.exec(name);
-    if (match === null) {
-      if (NAME.test(name)) removeIfStale(base, name);
-    } else if (!isAlive({ pid: Number(match[2]), startTime: match[3] ?? '' })) {
-      if (match[1] === 'stale') giveBack(base, name);
-      remove(join(base, name));
-    }
+    if (match === null || isAlive({ pid: Number(match[2]), startTime: match[3] ?? '' })) continue;
+    if (match[1] === 'stale') giveBack(base, name);
+    remove(join(base, name));
   }
 }
 
-/** Moves the directory aside before it looks, so that a claim made meanwhile is not removed with it. */
-function removeIfStale(base: string, name: string): void {
+/**
+ * Moves the directory aside before it looks, so that a claim made meanwhile is not removed with it.
+ *
+ * @returns who holds the directory, if somebody does
+ */
+function removeIfStale(base: string, name: string): ProcessIdentity | undefined {
   const seen = readHolder(join(base, name));
-  if (seen === undefined || isAlive(seen)) return;
+  if (seen === undefined || isAlive(seen)) return seen;
   discard(base, join(base, name), 'stale', name);
+  return undefined;
 }
 
 function discard(base: string, path: string, why: 'stale' | 'gone', name = 'vm'): void {

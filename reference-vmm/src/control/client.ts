@@ -68,6 +68,11 @@ export class ControlClient {
     return new ControlClient(runtimeEntry(name));
   }
 
+  /** For a VM that was just found. */
+  static of(entry: RuntimeEntry): ControlClient {
+    return new ControlClient(entry);
+  }
+
   get name(): string {
     return this.#entry.name;
   }
@@ -240,11 +245,12 @@ export class ControlClient {
  */
 export async function list(options: ListOptions = {}): Promise<(VmInfo | SilentVm)[]> {
   const found = await Promise.all(
-    runtimeEntries().map(async ({ name, holder }) => {
+    runtimeEntries().map(async (entry) => {
+      const { name, holder } = entry;
       const limit = AbortSignal.timeout(options.timeout ?? LIST_TIMEOUT);
       const signal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
       try {
-        return await ControlClient.connect(name).info({ signal });
+        return await ControlClient.of(entry).info({ signal });
       } catch (error) {
         options.signal?.throwIfAborted();
         if (!isAlive(holder)) return undefined;
