@@ -546,6 +546,7 @@ export class Vmm implements AsyncDisposable {
     // A kernel that resets right after its panic may have said so in what the serial port still holds.
     this.#machine.serial.flush();
     clearTimeout(this.#panicTimer);
+    // What a guest that ends while it is paused had written is served too.
     this.#devices.resume();
     const reason = this.#reason();
     await this.#devices.finish();

@@ -122,9 +122,9 @@ export class IoApic implements BusDevice {
     const { asserted: levels, low } = this.#fields;
     const rising = asserted && levels[input] === 0;
     levels[input] = asserted ? 1 : 0;
-    if (!rising) return;
+    // A level that no local APIC has taken yet is offered again.
     if (isLevel(low[input]!)) this.#service(input);
-    else if ((low[input]! & R.RTE_MASK) === 0) this.#send(input);
+    else if (rising && (low[input]! & R.RTE_MASK) === 0) this.#send(input);
   }
 
   /** An edge; none when the input is asserted already. */

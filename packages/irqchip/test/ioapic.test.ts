@@ -146,6 +146,22 @@ describe('I/O APIC delivery', () => {
     expect(r.get(0x10)).toBe(LEVEL | 0x40);
   });
 
+  it('offers a level that nobody took again when the line says so again', () => {
+    const answers = [false, true];
+    const offered: MsiMessage[] = [];
+    const r = rig({
+      send: (message) => {
+        offered.push(message);
+        return answers.shift()!;
+      },
+    });
+    r.set(0x10, LEVEL | 0x40);
+    r.ioApic.setLine(0, true);
+    r.ioApic.setLine(0, true);
+    r.ioApic.setLine(0, true);
+    expect([offered.length, r.get(0x10)]).toEqual([2, LEVEL | REMOTE_IRR | 0x40]);
+  });
+
   it('does not depend on polarity', () => {
     const r = rig();
     r.set(0x10, 0x2000 | LEVEL | 0x40);

@@ -239,7 +239,7 @@ describe('options and state', () => {
   });
 
   it('works on the host’s clock and timers', async () => {
-    const limiter = new RateLimiter({ operations: { size: 1, refillTime: 2 } });
+    const limiter = new RateLimiter({ operations: { size: 1, refillTime: 1000 } });
     expect(limiter.consume(0)).toBe(true);
     const ready = new Promise<void>((resolve) => (limiter.onReady = resolve));
     expect(limiter.consume(0)).toBe(false);

@@ -1,5 +1,5 @@
 import * as fuse from '../fs/constants.ts';
-import type { FuseAttrReply, FuseSetattr } from '../fs/handler.ts';
+import type { FuseAttrReply, FuseContext, FuseSetattr } from '../fs/handler.ts';
 import type { FileTable } from './fs-files.ts';
 import type { HostNode } from './fs-nodes.ts';
 import type { HostDirectorySettings } from './fs-options.ts';
@@ -95,8 +95,21 @@ export class HostAttributes {
   }
 }
 
+/** Whom a file that the guest makes belongs to on the host, or why it may not make one. */
+export function ownerOfNew(
+  settings: HostDirectorySettings,
+  context: FuseContext,
+  mode: number,
+): { readonly uid: number; readonly gid: number } | number {
+  if (settings.readOnly) return -fuse.EROFS;
+  const uid = settings.uids.ofNew(context.uid);
+  const gid = settings.gids.ofNew(context.gid);
+  if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
+  return isPrivileged(settings, mode, 0) ? -fuse.EPERM : { uid, gid };
+}
+
 /** Whether a mode asks for more than the guest may give and a file has. */
-export function isPrivileged(settings: HostDirectorySettings, mode: number, present: number): boolean {
+function isPrivileged(settings: HostDirectorySettings, mode: number, present: number): boolean {
   if (settings.setuid || (mode & fuse.S_IFMT) === fuse.S_IFDIR) return false;
   return (mode & ~present & (fuse.S_ISUID | fuse.S_ISGID)) !== 0;
 }

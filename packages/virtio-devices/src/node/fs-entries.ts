@@ -1,6 +1,6 @@
 import * as fuse from '../fs/constants.ts';
 import type { FuseContext } from '../fs/handler.ts';
-import { isPrivileged } from './fs-attributes.ts';
+import { ownerOfNew } from './fs-attributes.ts';
 import type { HostNode, NodeTable } from './fs-nodes.ts';
 import type { HostDirectorySettings } from './fs-options.ts';
 import { type HostStat, unpackDevice } from './fs-stat.ts';
@@ -37,19 +37,26 @@ export class HostEntries {
     rdev: number,
     target = '',
   ): HostNode | number {
-    if (this.#settings.readOnly) return -fuse.EROFS;
-    const { uids, gids } = this.#settings;
-    const uid = uids.ofNew(context.uid);
-    const gid = gids.ofNew(context.gid);
-    if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (isPrivileged(this.#settings, mode, 0)) return -fuse.EPERM;
+    const owner = ownerOfNew(this.#settings, context, mode);
+    if (typeof owner === 'number') return owner;
     const directory = this.#nodes.get(parent);
     if (directory === undefined) return -fuse.ESTALE;
     const to = this.#nodes.handleOf(directory);
     if (to < 0) return to;
     const { major, minor } = unpackDevice(rdev);
     const { words } = this.#stat;
-    const handle = this.#native.make(to, name, target, mode, uid, gid, major, minor, this.#openat2, words);
+    const handle = this.#native.make(
+      to,
+      name,
+      target,
+      mode,
+      owner.uid,
+      owner.gid,
+      major,
+      minor,
+      this.#openat2,
+      words,
+    );
     if (handle < 0) return handle;
     return this.#nodes.add(directory, name, handle);
   }

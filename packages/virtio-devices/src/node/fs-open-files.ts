@@ -2,7 +2,7 @@ import * as fuse from '../fs/constants.ts';
 import type { FuseData } from '../fs/data.ts';
 import type { DirectorySink } from '../fs/directory-sink.ts';
 import type { FuseContext, FuseEntry, FuseOpened } from '../fs/handler.ts';
-import { isPrivileged } from './fs-attributes.ts';
+import { ownerOfNew } from './fs-attributes.ts';
 import { fillDirectory } from './fs-directory.ts';
 import type { FileTable, OpenFile } from './fs-files.ts';
 import type { FileIo } from './fs-io.ts';
@@ -67,19 +67,15 @@ export class HostOpenFiles {
     flags: number,
     openFlags: number,
   ): OpenFile | number {
-    if (this.#settings.readOnly) return -fuse.EROFS;
-    const { uids, gids } = this.#settings;
-    const uid = uids.ofNew(context.uid);
-    const gid = gids.ofNew(context.gid);
-    if (uid === undefined || gid === undefined) return -fuse.EOVERFLOW;
-    if (isPrivileged(this.#settings, mode, 0)) return -fuse.EPERM;
+    const owner = ownerOfNew(this.#settings, context, mode);
+    if (typeof owner === 'number') return owner;
     const directory = this.#nodes.get(parent);
     if (directory === undefined) return -fuse.ESTALE;
     if (!this.#files.hasRoom) return -fuse.EMFILE;
     const handle = this.#nodes.handleOf(directory);
     if (handle < 0) return handle;
     const { words } = this.#stat;
-    const fd = this.#native.create(handle, name, flags, mode, uid, gid, words);
+    const fd = this.#native.create(handle, name, flags, mode, owner.uid, owner.gid, words);
     if (fd === -fuse.EEXIST && (flags & fuse.O_EXCL) === 0) {
       return this.#createExisting(directory, name, flags, openFlags);
     }
