@@ -63,7 +63,8 @@ function build(target) {
     process.exit(1);
   }
   renameSync(fresh, program);
-  writeFileSync(stamp, key);
+  writeFileSync(`${fresh}.inputs`, key);
+  renameSync(`${fresh}.inputs`, stamp);
   return true;
 }
 
