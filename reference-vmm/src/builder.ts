@@ -16,7 +16,8 @@ import type {
   IrqChipMode,
   TransportKind,
 } from './machine/machine.ts';
-import { type VmmHost, Vmm } from './vmm.ts';
+import type { VmmHost } from './vm-parts.ts';
+import { Vmm } from './vmm.ts';
 
 const MIB = 1024 * 1024;
 

@@ -1,6 +1,6 @@
 import { Broadcast, type Subscription } from './broadcast.ts';
 import type { VmmState } from './lifecycle.ts';
-import type { StopReason } from './vmm.ts';
+import type { StopReason } from './stop-reason.ts';
 
 /** What happens to a VM. */
 export type VmmEvent =

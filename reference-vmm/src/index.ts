@@ -59,4 +59,6 @@ export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
 export type { VmmState } from './lifecycle.ts';
 export type { Replacements } from './snapshot/saved-config.ts';
 export type { RestoreOptions, SnapshotOptions } from './snapshot/restore.ts';
-export { type StopReason, Vmm, type VmmHost } from './vmm.ts';
+export type { StopReason } from './stop-reason.ts';
+export type { VmmHost } from './vm-parts.ts';
+export { Vmm } from './vmm.ts';

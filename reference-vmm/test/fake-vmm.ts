@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import type { ControlledVmm } from '../src/control/controlled-vmm.ts';
 import { Lifecycle, type VmmState } from '../src/lifecycle.ts';
-import type { StopReason } from '../src/vmm.ts';
+import type { StopReason } from '../src/stop-reason.ts';
 
 /** A console whose guest echoes nothing: what is typed is kept, what is printed is given. */
 export class FakeConsole extends Duplex {

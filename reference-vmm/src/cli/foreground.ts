@@ -1,7 +1,8 @@
 import { constants } from 'node:os';
 import { pipeline } from 'node:stream/promises';
 import { isErrno } from '../errors.ts';
-import type { StopReason, Vmm } from '../vmm.ts';
+import type { StopReason } from '../stop-reason.ts';
+import type { Vmm } from '../vmm.ts';
 import type { Ending } from './ending.ts';
 import { EXIT_SIGNAL, EXIT_VMM } from './exit-codes.ts';
 import { show, typeInto } from './interaction.ts';

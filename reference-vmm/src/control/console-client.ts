@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import * as v from 'valibot';
 import { VmmError } from '../errors.ts';
-import type { StopReason } from '../vmm.ts';
+import type { StopReason } from '../stop-reason.ts';
 import { FrameParser, FrameType, encodeFrame, encodeJsonFrame, framesOf } from './frames.ts';
 import { type TerminalSize, controlErrorSchema, stopReasonSchema } from './schema.ts';
 

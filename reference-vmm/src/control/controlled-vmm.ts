@@ -1,7 +1,7 @@
 import type { ExitStatistics } from '../exit-statistics.ts';
 import type { VmmConfig } from '../config.ts';
 import type { Architecture } from '../machine/machine.ts';
-import type { StopReason } from '../vmm.ts';
+import type { StopReason } from '../stop-reason.ts';
 import type { VmmState } from '../lifecycle.ts';
 
 /** A device, as far as the control protocol tells of it. */

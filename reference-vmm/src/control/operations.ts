@@ -1,5 +1,5 @@
 import { VmmError } from '../errors.ts';
-import type { StopReason } from '../vmm.ts';
+import type { StopReason } from '../stop-reason.ts';
 import type { ConsoleHub } from './console-hub.ts';
 import type { ControlledVmm } from './controlled-vmm.ts';
 import { DEFAULT_GRACE, type VmInfo, type VmStats } from './schema.ts';

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { VmmState } from '../lifecycle.ts';
 import type { Architecture } from '../machine/machine.ts';
-import type { StopReason } from '../vmm.ts';
+import type { StopReason } from '../stop-reason.ts';
 
 /** First part of every path of the control protocol; what another version means has another. */
 export const API = '/v1';

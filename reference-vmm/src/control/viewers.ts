@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import * as v from 'valibot';
-import type { StopReason } from '../vmm.ts';
+import type { StopReason } from '../stop-reason.ts';
 import type { ConsoleHub } from './console-hub.ts';
 import type { ControlledVmm } from './controlled-vmm.ts';
 import { FrameParser, FrameType, UPGRADE, encodeFrame, encodeJsonFrame, framesOf } from './frames.ts';

@@ -2,7 +2,8 @@ import type { GuestMemory } from '@vmm/vm-memory';
 import type { VmmConfig } from '../config.ts';
 import { VmmError } from '../errors.ts';
 import type { GuestOrigin } from '../guest-origin.ts';
-import type { VmmHost } from '../vmm.ts';
+import type { VmmHost } from '../vm-parts.ts';
+import type { VmRun } from '../vm-run.ts';
 import type { Manifest } from './manifest.ts';
 import { type MemoryImage, regionsOf, verifyMemory } from './memory-image.ts';
 import { checkHypervisor, openSnapshot } from './open.ts';
@@ -69,6 +70,15 @@ export async function openGuest(path: string, options: RestoreOptions): Promise<
     await snapshot[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Ends a restored VM whose memory turns out to be altered. */
+export function watchGuest(guest: RestoredGuest, run: VmRun): void {
+  const watched = run.readers.run(undefined, (signal) => guest.verify(signal));
+  watched
+    .catch((error: unknown) => run.fail(error))
+    .finally(() => guest.close())
+    .catch(() => undefined);
 }
 
 /** The machine is made from the configuration, which says how much memory there is. */
