@@ -5,13 +5,14 @@ import type { DeviceManager } from './device-manager.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
 import type { AnyHypervisor } from './hypervisors.ts';
 import type { Architecture, Machine } from './machine/machine.ts';
+import type { PageLog } from './snapshot/page-log.ts';
 
 /** Where the guest of a VM comes from: a kernel is booted, or a snapshot gone on with. */
 export interface GuestOrigin {
   /** Descriptor of a file that guest memory is a copy of, one region behind the other. */
   readonly memoryFile?: number | undefined;
 
-  /** Finds the files to boot again; absent where nothing was booted. */
+  /** Finds the files to boot again; absent where they are not known. */
   readonly files?: (arch: Architecture, devices: readonly PreparedDevice[]) => Promise<BootFiles>;
 
   /** Whether it fits a hypervisor. @throws VmmError `SNAPSHOT_MISMATCH` */
@@ -25,7 +26,7 @@ export interface GuestOrigin {
   load(machine: Machine, arch: Architecture, devices: readonly PreparedDevice[]): Promise<string>;
 
   /** Makes the vCPUs, and puts the devices into the state that goes with theirs. */
-  createVcpus(machine: Machine, devices: DeviceManager): readonly Vcpu[];
+  createVcpus(machine: Machine, devices: DeviceManager, log: PageLog): readonly Vcpu[];
 }
 
 /** A kernel that is booted; the built-in guest is fetched if it is not in the cache. */

@@ -11,7 +11,7 @@ const LARGEST_PAGE = 65_536;
  * Puts a machine whose vCPUs, clock and devices stand still to where it was before its first instruction: registers,
  * memory, the kernel as its files are now. What devices are connected to on the host's side stays as it is.
  *
- * @throws VmmError `NOT_SUPPORTED`, and nothing has changed; ArchError and VmmError for files, and the machine is of no use
+ * @throws ArchError and VmmError for files, and the machine is of no use
  */
 export async function resetMachine(
   machine: Machine,

@@ -20,7 +20,6 @@ import {
   type MachineState,
   type StatefulPart,
   checkMachineState,
-  resettable,
   restoreParts,
   restoreVcpus,
   restoring,
@@ -118,13 +117,17 @@ export class Aarch64Machine implements Machine {
   }
 
   createVcpus(): readonly Aarch64Vcpu[] {
+    this.#makeVcpus();
+    this.enterKernel();
+    return this.#vcpus;
+  }
+
+  #makeVcpus(): void {
     this.#vcpus = Array.from({ length: this.#config.cpus }, (_, id) => {
       const vcpu = this.vm.createVcpu(id);
       return id === 0 ? vcpu : aarch64.configureSecondaryCpu(vcpu);
     });
     this.#initial = this.#state(0n);
-    this.enterKernel();
-    return this.#vcpus;
   }
 
   enterKernel(): void {
@@ -155,7 +158,8 @@ export class Aarch64Machine implements Machine {
   }
 
   reset(): void {
-    this.#apply(resettable(this.#initial));
+    if (this.#initial === undefined) throw new TypeError('no vCPUs to reset');
+    this.#apply(this.#initial);
   }
 
   stopClock(): void {
@@ -193,9 +197,8 @@ export class Aarch64Machine implements Machine {
   }
 
   restore(state: unknown): readonly Aarch64Vcpu[] {
-    const { cpus } = this.#config;
-    const checked = checkMachineState(state, 'aarch64', cpus);
-    this.#vcpus = Array.from({ length: cpus }, (_, id) => this.vm.createVcpu(id));
+    const checked = checkMachineState(state, 'aarch64', this.#config.cpus);
+    this.#makeVcpus();
     this.#apply(checked);
     return this.#vcpus;
   }

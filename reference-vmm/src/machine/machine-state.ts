@@ -55,12 +55,6 @@ export function checkMachineState(state: unknown, arch: Architecture, vcpus: num
   };
 }
 
-/** The state that a reset leads to. @throws VmmError `NOT_SUPPORTED` */
-export function resettable(initial: MachineState | undefined): MachineState {
-  if (initial !== undefined) return initial;
-  throw new VmmError('NOT_SUPPORTED', 'a restored VM has no start to go back to: restore it again instead');
-}
-
 export function saveParts(parts: Readonly<Record<string, StatefulPart>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, part.save()]));
 }

@@ -107,8 +107,6 @@ export interface Machine extends Disposable {
   /**
    * Puts everything but memory and virtio devices back to where it was before the first instruction. Only while no vCPU
    * runs and the clock stands still. What follows is {@link loadKernel} and {@link enterKernel}.
-   *
-   * @throws VmmError `NOT_SUPPORTED` for a machine that was restored: it never was at its first instruction
    */
   reset(): void;
 

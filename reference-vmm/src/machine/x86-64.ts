@@ -12,7 +12,6 @@ import {
   type MachineState,
   type StatefulPart,
   checkMachineState,
-  resettable,
   restoreParts,
   restoreVcpus,
   restoring,
@@ -107,6 +106,12 @@ export class X86Machine implements Machine {
   }
 
   createVcpus(): readonly X86Vcpu[] {
+    this.#makeVcpus();
+    this.enterKernel();
+    return this.#vcpus;
+  }
+
+  #makeVcpus(): void {
     const { cpus, cpu: model } = this.#config;
     this.#vcpus = Array.from({ length: cpus }, (_, id) => {
       const vcpu = this.vm.createVcpu(id);
@@ -116,8 +121,6 @@ export class X86Machine implements Machine {
       return vcpu;
     });
     this.#initial = this.#state(0n);
-    this.enterKernel();
-    return this.#vcpus;
   }
 
   enterKernel(): void {
@@ -144,7 +147,8 @@ export class X86Machine implements Machine {
   }
 
   reset(): void {
-    this.#apply(resettable(this.#initial));
+    if (this.#initial === undefined) throw new TypeError('no vCPUs to reset');
+    this.#apply(this.#initial);
   }
 
   stopClock(): void {
@@ -181,9 +185,8 @@ export class X86Machine implements Machine {
   }
 
   restore(state: unknown): readonly X86Vcpu[] {
-    const { cpus } = this.#config;
-    const checked = checkMachineState(state, 'x86_64', cpus);
-    this.#vcpus = Array.from({ length: cpus }, (_, id) => this.vm.createVcpu(id));
+    const checked = checkMachineState(state, 'x86_64', this.#config.cpus);
+    this.#makeVcpus();
     this.#apply(checked);
     return this.#vcpus;
   }

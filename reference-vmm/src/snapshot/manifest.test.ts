@@ -30,7 +30,7 @@ const withCode = (code: string, message = ''): Error =>
 
 /** The manifest with a change, under a checksum that fits: made by somebody who means harm. */
 function forged(change: (snapshot: Record<string, unknown>) => unknown): string {
-  const { version, snapshot } = JSON.parse(encodeManifest(manifest)) as {
+  const { version, snapshot } = JSON.parse(encodeManifest(manifest).text) as {
     version: number;
     snapshot: Record<string, unknown>;
   };
@@ -44,8 +44,47 @@ function forged(change: (snapshot: Record<string, unknown>) => unknown): string 
 
 describe('the manifest of a snapshot', () => {
   it('comes back as it was', () => {
-    expect(decodeManifest(encodeManifest(manifest))).toEqual(manifest);
-    expect(decodeManifest(forged(() => undefined))).toEqual(manifest);
+    const { text, sha256 } = encodeManifest(manifest);
+    expect(decodeManifest(text)).toEqual({ manifest, sha256 });
+    expect(decodeManifest(forged(() => undefined))).toEqual({ manifest, sha256 });
+  });
+
+  it('of a differential snapshot has its pages', () => {
+    const difference = {
+      base: { path: '../base', sha256: 'a'.repeat(64) },
+      pages: [Uint32Array.of(0x8000_0001, ...new Array<number>(23).fill(0))],
+    };
+    const memory = { ...manifest.memory, digests: [null], difference };
+    const { text } = encodeManifest({ ...manifest, memory });
+    expect(decodeManifest(text).manifest.memory).toEqual(memory);
+  });
+
+  it.each<[string, (difference: Record<string, unknown>) => void, string]>([
+    ['for another number of regions', (d) => void (d['pages'] = []), '0 sets of pages'],
+    ['in too few bytes', (d) => void (d['pages'] = [{ $bytes: 'AAAA' }]), 'not as long'],
+    ['that are none', (d) => void (d['pages'] = ['x']), 'not as long'],
+    ['beyond the digests', (d) => void (d['pages'] = [{ $bytes: '/'.repeat(128) }]), 'digest'],
+    ['on nothing', (d) => void (d['base'] = { path: '', sha256: 'a'.repeat(64) }), 'base.path'],
+    ['on something without a checksum', (d) => void (d['base'] = { path: 'x', sha256: 'a' }), 'base.sha256'],
+  ])('with pages %s is refused', (_, change, message) => {
+    const text = forged((snapshot) => {
+      const difference: Record<string, unknown> = {
+        base: { path: '../base', sha256: 'a'.repeat(64) },
+        pages: [{ $bytes: 'A'.repeat(128) }],
+      };
+      change(difference);
+      snapshot['memory'] = { ...(snapshot['memory'] as object), digests: [], difference };
+    });
+    expect(() => decodeManifest(text)).toThrow(withCode('INVALID_SNAPSHOT', message));
+  });
+
+  it('with more memory than there is room for is refused before it takes any', () => {
+    const text = forged((snapshot) => {
+      const regions = [{ guestAddress: 0, size: 2 ** 52 }];
+      const difference = { base: { path: 'x', sha256: 'a'.repeat(64) }, pages: [{ $bytes: '' }] };
+      snapshot['memory'] = { ...(snapshot['memory'] as object), regions, digests: [], difference };
+    });
+    expect(() => decodeManifest(text)).toThrow(withCode('INVALID_SNAPSHOT', 'not as long'));
   });
 
   it('of another format version is refused, whatever it is like', () => {
@@ -56,13 +95,13 @@ describe('the manifest of a snapshot', () => {
   });
 
   it('that was cut at any place is refused', () => {
-    const text = encodeManifest(manifest);
+    const { text } = encodeManifest(manifest);
     for (let length = 0; length < text.length - 2; length += 7)
       expect(() => decodeManifest(text.slice(0, length))).toThrow(withCode('INVALID_SNAPSHOT'));
   });
 
   it('of which one character was altered is refused', () => {
-    const text = encodeManifest(manifest).trimEnd();
+    const text = encodeManifest(manifest).text.trimEnd();
     fc.assert(
       fc.property(fc.nat(text.length - 1), fc.constantFrom('0', 'x', '"', '}', '5'), (at, character) => {
         const altered = text.slice(0, at) + character + text.slice(at + 1);
@@ -104,7 +143,7 @@ describe('the manifest of a snapshot', () => {
     expect(() => decodeManifest(forged(change))).toThrow(withCode('INVALID_SNAPSHOT', message));
   });
 
-  it.each(['null', '7', '[]', '{}', '""', '{"version":1}'])('%s is refused', (text) => {
+  it.each(['null', '7', '[]', '{}', '""', '{"version":2}'])('%s is refused', (text) => {
     expect(() => decodeManifest(text)).toThrow(withCode('INVALID_SNAPSHOT'));
   });
 });

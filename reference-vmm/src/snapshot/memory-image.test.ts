@@ -9,9 +9,14 @@ import {
   digestMemory,
   regionsOf,
   runs,
+  layPages,
+  pageParts,
   verifyMemory,
+  wholeParts,
   writeMemory,
+  writePages,
 } from './memory-image.ts';
+import { type PageSets, hasPage, noPages } from './pages.ts';
 
 const MIB = 1024 * 1024;
 const never = new AbortController().signal;
@@ -41,9 +46,9 @@ describe('memory images', () => {
   });
 
   async function write(memory: GuestMemory): Promise<MemoryImage> {
-    const present = await writeMemory(file, memory, never);
-    const regions = regionsOf(memory);
-    return { regions, digests: await digestMemory(file, regions, present, never) };
+    const present = await writeMemory(file, memory, { signal: never });
+    const parts = wholeParts(regionsOf(memory));
+    return { parts, digests: await digestMemory(file, parts, present, never) };
   }
 
   function filled(): GuestMemory {
@@ -84,7 +89,51 @@ describe('memory images', () => {
 
   it('an aborted write ends with the reason', async () => {
     const reason = new Error('enough');
-    await expect(writeMemory(file, filled(), AbortSignal.abort(reason))).rejects.toBe(reason);
+    await expect(writeMemory(file, filled(), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  });
+
+  /** Pages of the first region by number, and of the second one. */
+  function pagesOf(first: readonly number[], second: readonly number[]): PageSets {
+    const pages = noPages(wholeParts(regionsOf(memoryOf())));
+    for (const [region, numbers] of [first, second].entries())
+      for (const page of numbers) pages[region]![page >>> 5]! |= 1 << (page & 31);
+    return pages;
+  }
+
+  it('pages go into a file one behind the other, and back over another memory', async () => {
+    const memory = memoryOf();
+    for (const { bytes } of memory.regions)
+      for (let at = 0; at < bytes.length; at += 4096) bytes[at + 1] = 1 + ((at / 4096) % 255);
+    memory.fill(0x4000_0000 + 5 * 4096, 4096, 0);
+    // More than a piece of them, one that is zero, and the last ones.
+    const first = Array.from({ length: 700 }, (_, index) => index + (index > 300 ? 200 : 0));
+    const pages = pagesOf([...first, 1280], [0, 767]);
+    let told = 0;
+    const present = await writePages(file, memory, pages, { signal: never, onBytes: (n) => (told += n) });
+    expect(statSync(path).size).toBe(703 * 4096);
+    expect(told).toBe(703 * 4096);
+    const image = {
+      parts: pageParts(pages),
+      digests: await digestMemory(file, pageParts(pages), present, never),
+    };
+    await verifyMemory(file, image, never);
+    const other = memoryOf();
+    for (const { bytes } of other.regions) bytes.fill(0xee);
+    const covered = pagesOf([1], [767]);
+    for (const digests of [image.digests, undefined]) {
+      await layPages(file, other, pages, covered, digests, never);
+      for (const [region, { bytes }] of other.regions.entries()) {
+        const source = memory.regions[region]!.bytes;
+        for (let offset = 0; offset < bytes.length; offset += 4096) {
+          const laid = hasPage(pages, { region, offset }) && !hasPage(covered, { region, offset });
+          const expected = laid ? source.subarray(offset, offset + 4096) : new Uint8Array(4096).fill(0xee);
+          if (Buffer.compare(bytes.subarray(offset, offset + 4096), expected) !== 0)
+            throw new Error(`page at ${offset} of region ${region}`);
+        }
+      }
+    }
+    await file.write(Uint8Array.of(9), 0, 1, 700 * 4096);
+    await expect(layPages(file, other, pages, covered, image.digests, never)).rejects.toEqual(altered);
   });
 
   it('pages are written in runs; small holes are written too', () => {

@@ -35,7 +35,24 @@ describe('the configuration in a snapshot', () => {
       vsock: { cid: 3, path: resolve('vm.sock') },
       devices: [],
       command: ['sh'],
+      kernel: '/boot/vmlinuz',
     });
+  });
+
+  it('has what a reset starts again from, unless that is too large', () => {
+    const guestFiles: VmmConfig['guestFiles'] = [
+      { type: 'directory', path: 'opt', mode: 0o755 },
+      { type: 'file', path: 'opt/x', data: Uint8Array.of(0, 255, 10) },
+      { type: 'symlink', path: 'opt/y', target: 'x' },
+    ];
+    const { kernel, ...rest } = config;
+    expect(saveConfig({ ...rest, kernel: 'Image' }).boot).toEqual({ kernel: resolve('Image') });
+    expect(saveConfig({ ...rest, ...(kernel !== undefined && { kernel }) }).boot).toEqual({ kernel });
+    const boot = { guestFiles, guestArchive: 'more.cpio', cmdline: 'quiet' };
+    const restored = restoreConfig(saveConfig({ ...rest, ...boot }), {}, place);
+    expect(restored).toMatchObject({ ...boot, guestArchive: resolve('more.cpio') });
+    const large = [{ type: 'file' as const, path: 'large', data: new Uint8Array(9 << 20) }];
+    expect(saveConfig({ ...rest, guestFiles: large }).boot).toBeUndefined();
   });
 
   it('says no to what is in memory of the process only', () => {

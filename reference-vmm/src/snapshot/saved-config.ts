@@ -8,7 +8,8 @@ import type { NetworkConfig, NetworkOptions } from '../devices/network.ts';
 import type { ShareConfig } from '../devices/share.ts';
 import type { VsockConfig } from '../devices/vsock.ts';
 import { VmmError } from '../errors.ts';
-import type { CpuTemplate, IrqChipMode, TransportKind } from '../machine/machine.ts';
+import type { CpioEntry } from '../guest/cpio.ts';
+import type { BootProtocol, CpuTemplate, IrqChipMode, TransportKind } from '../machine/machine.ts';
 
 /** A disk, or the place of one whose backend was an object. */
 export type SavedDisk = DiskOptions & ({ readonly path: string } | { readonly backend: 'object' });
@@ -17,6 +18,24 @@ export type SavedDisk = DiskOptions & ({ readonly path: string } | { readonly ba
 export type SavedNetwork =
   | Extract<NetworkConfig, { kind: 'tap' } | { kind: 'user' }>
   | (NetworkOptions & { readonly kind: 'backend' });
+
+/** An entry of an archive, with what it holds in base64. */
+export type SavedEntry =
+  | Exclude<CpioEntry, { type: 'file' }>
+  | (Omit<Extract<CpioEntry, { type: 'file' }>, 'data'> & { readonly data: string });
+
+/** Most bytes of files for the built-in guest that a snapshot keeps; with more the restored VM cannot be reset. */
+const MAX_GUEST_FILES = 8 * 1024 * 1024;
+
+/** What a reset starts again from. Files are read anew, as they are then. */
+export interface SavedBoot {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly cmdline?: string;
+  readonly bootProtocol?: BootProtocol;
+  readonly guestArchive?: string;
+  readonly guestFiles?: readonly SavedEntry[];
+}
 
 /** What of a VM's configuration its machine and its devices are made from again. Paths are absolute. */
 export interface SavedConfig {
@@ -36,6 +55,8 @@ export interface SavedConfig {
   /** How many devices of one's own there are. */
   readonly devices: number;
   readonly command?: readonly string[];
+  /** Absent where the snapshot cannot have it. */
+  readonly boot?: SavedBoot;
 }
 
 /** What a restored VM has in place of what the saved one had; of the same kind and number. */
@@ -72,6 +93,24 @@ const networkOptions = {
 const ports = v.exactOptional(
   v.array(v.strictObject({ host: integer, guest: integer, address: v.exactOptional(text) })),
 );
+
+const mode = v.exactOptional(v.pipe(integer, v.maxValue(0o7777)));
+const boot = v.strictObject({
+  kernel: v.exactOptional(text),
+  initrd: v.exactOptional(text),
+  cmdline: v.exactOptional(text),
+  bootProtocol: v.exactOptional(v.picklist(['linux64', 'pvh'])),
+  guestArchive: v.exactOptional(text),
+  guestFiles: v.exactOptional(
+    v.array(
+      v.variant('type', [
+        v.strictObject({ type: v.literal('directory'), path: text, mode }),
+        v.strictObject({ type: v.literal('file'), path: text, data: v.pipe(text, v.base64()), mode }),
+        v.strictObject({ type: v.literal('symlink'), path: text, target: text }),
+      ]),
+    ),
+  ),
+});
 
 export const savedConfigSchema: v.GenericSchema<unknown, SavedConfig> = v.strictObject({
   name: text,
@@ -119,6 +158,7 @@ export const savedConfigSchema: v.GenericSchema<unknown, SavedConfig> = v.strict
   ),
   devices: integer,
   command: v.exactOptional(v.array(text)),
+  boot: v.exactOptional(boot),
 });
 
 /** @throws VmmError `NOT_SUPPORTED` for what only the process of the VM has */
@@ -140,9 +180,40 @@ export function saveConfig(config: VmmConfig): SavedConfig {
     balloon,
     devices: devices.length,
     command,
+    boot: saveBoot(config),
   };
   // Without what is undefined.
   return v.parse(savedConfigSchema, JSON.parse(JSON.stringify(saved)));
+}
+
+function saveBoot(config: VmmConfig): SavedBoot | undefined {
+  const { kernel, initrd, guestArchive, guestFiles } = config;
+  const { cmdline, bootProtocol } = config;
+  const size = (guestFiles ?? []).reduce(
+    (sum, each) => sum + (each.type === 'file' ? each.data.length : 0),
+    0,
+  );
+  if (size > MAX_GUEST_FILES) return undefined;
+  return {
+    ...(kernel !== undefined && { kernel: resolve(kernel) }),
+    ...(initrd !== undefined && { initrd: resolve(initrd) }),
+    ...(cmdline !== undefined && { cmdline }),
+    ...(bootProtocol !== undefined && { bootProtocol }),
+    ...(guestArchive !== undefined && { guestArchive: resolve(guestArchive) }),
+    ...(guestFiles !== undefined && { guestFiles: guestFiles.map(saveEntry) }),
+  };
+}
+
+function saveEntry(entry: CpioEntry): SavedEntry {
+  if (entry.type !== 'file') return entry;
+  const { data } = entry;
+  return { ...entry, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64') };
+}
+
+function restoreEntry(entry: SavedEntry): CpioEntry {
+  return entry.type === 'file'
+    ? { ...entry, data: new Uint8Array(Buffer.from(entry.data, 'base64')) }
+    : entry;
 }
 
 function saveDisk(disk: DiskConfig, index: number): object {
@@ -181,7 +252,21 @@ export function restoreConfig(
   if (replacements.vsock !== undefined && replacements.vsock.cid !== saved.vsock?.cid)
     throw mismatch(`vsock: the guest has ${saved.vsock === undefined ? 'none' : `CID ${saved.vsock.cid}`}`);
   const vsock = replacements.vsock ?? saved.vsock;
-  return { ...saved, ...place, disks, networks, shares, devices, ...(vsock && { vsock }) };
+  const { boot: savedBoot, ...rest } = saved;
+  return {
+    ...rest,
+    ...restoreBoot(savedBoot),
+    ...place,
+    disks,
+    networks,
+    shares,
+    devices,
+    ...(vsock && { vsock }),
+  };
+}
+
+function restoreBoot({ guestFiles, ...rest }: SavedBoot = {}): Partial<VmmConfig> {
+  return { ...rest, ...(guestFiles && { guestFiles: guestFiles.map(restoreEntry) }) };
 }
 
 function replace<T>(

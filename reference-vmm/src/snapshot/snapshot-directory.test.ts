@@ -10,8 +10,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ownIdentity } from '../process-identity.ts';
 import { MANIFEST_FILE, recover, replaceDirectory } from './snapshot-directory.ts';
 
+/** A process that there is not: of this pid, and started before this one was. */
+const KILLED = `${process.pid}-1`;
 const refused = expect.objectContaining({ code: 'SNAPSHOT_FAILED' }) as unknown;
 
 describe('the directory of a snapshot', () => {
@@ -68,12 +71,40 @@ describe('the directory of a snapshot', () => {
 
   it('comes back when a process was killed while it replaced it', async () => {
     await replaceDirectory(target, fill('one'));
-    const aside = join(parent, '.saved.replaced-x');
+    const aside = join(parent, `.saved.replaced-${KILLED}-x`);
     mkdirSync(aside);
     renameSync(target, join(aside, 'saved'));
     await recover(target);
     expect(content()).toBe('one');
     expect(existsSync(aside)).toBe(false);
     await recover(join(parent, 'nothing', 'there'));
+  });
+
+  it('what killed processes left beside it goes with the next one; what others are at stays', async () => {
+    await replaceDirectory(target, fill('one'));
+    for (const name of ['.saved.unfinished-1-x', '.other.unfinished-x'].map((each) =>
+      each.replace('1-x', `${KILLED}-x`),
+    ))
+      mkdirSync(join(parent, name));
+    mkdirSync(join(parent, `.saved.replaced-${KILLED}-y`, 'saved'), { recursive: true });
+    const { pid, startTime } = ownIdentity();
+    const alive = `.saved.unfinished-${pid}-${startTime}-z`;
+    mkdirSync(join(parent, alive));
+    await replaceDirectory(target, fill('two'));
+    expect(content()).toBe('two');
+    expect(readdirSync(parent).sort()).toEqual(['.other.unfinished-x', alive, 'saved'].sort());
+  });
+
+  it('that another process is just replacing is waited for', async () => {
+    const { pid, startTime } = ownIdentity();
+    const aside = join(parent, `.saved.replaced-${pid}-${startTime}-x`);
+    mkdirSync(join(aside, 'saved'), { recursive: true });
+    writeFileSync(join(aside, 'saved', MANIFEST_FILE), 'old');
+    const recovered = recover(target);
+    mkdirSync(target);
+    await fill('new')(target);
+    await recovered;
+    expect(content()).toBe('new');
+    expect(existsSync(join(aside, 'saved'))).toBe(true);
   });
 });

@@ -1,39 +1,47 @@
 import { constants } from 'node:fs';
 import { access, mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { VmmError, isErrno } from '../errors.ts';
+import { isAlive, ownIdentity } from '../process-identity.ts';
 
 export const MANIFEST_FILE = 'snapshot.json';
+/** All of the memory. */
 export const MEMORY_FILE = 'memory.bin';
-const FILES: readonly string[] = [MANIFEST_FILE, MEMORY_FILE];
+/** What has changed since the snapshot that this one is based on. */
+export const DIFFERENCE_FILE = 'memory.diff';
+const FILES: readonly string[] = [MANIFEST_FILE, MEMORY_FILE, DIFFERENCE_FILE];
 
 /** Where a snapshot is while a newer one takes its place. */
 const REPLACED = '.replaced-';
 /** Where a snapshot is while it is written. */
 const UNFINISHED = '.unfinished-';
 
+/** Milliseconds for which a snapshot that is just being replaced has no name. */
+const SWAP_LIMIT = 1_000;
+const POLL = 5;
+
 /**
  * Makes a directory of what `fill` writes: beside it, and when everything is on disk, in its place. What was there goes
- * only then, and stays when anything fails.
+ * only then, and stays when anything fails. What processes left that were killed meanwhile is removed.
  *
  * @param path does not exist, is empty, or a snapshot, which is replaced
  * @throws VmmError `SNAPSHOT_FAILED`, and what `fill` throws
  */
-export async function replaceDirectory(
-  path: string,
-  fill: (directory: string) => Promise<void>,
-): Promise<void> {
+export async function replaceDirectory<T>(path: string, fill: (directory: string) => Promise<T>): Promise<T> {
   const target = resolve(path);
   await recover(target);
   await checkReplaceable(target);
   const parent = dirname(target);
   await mkdir(parent, { recursive: true });
-  const fresh = await mkdtemp(join(parent, `.${basename(target)}${UNFINISHED}`));
+  await removeLeftovers(target);
+  const fresh = await temporary(target, UNFINISHED);
   try {
-    await fill(fresh);
+    const result = await fill(fresh);
     await synchronize(fresh);
     await swap(fresh, target);
     await synchronize(parent);
+    return result;
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }
@@ -45,14 +53,20 @@ export async function replaceDirectory(
  */
 export async function recover(path: string): Promise<void> {
   const target = resolve(path);
-  if (await exists(target)) return;
-  const prefix = `.${basename(target)}${REPLACED}`;
-  const names = await readdir(dirname(target)).catch(() => []);
-  for (const name of names.filter((each) => each.startsWith(prefix))) {
-    const old = join(dirname(target), name, basename(target));
-    if (!(await exists(join(old, MANIFEST_FILE)))) continue;
-    await rename(old, target);
-    await rm(dirname(old), { recursive: true, force: true });
+  for (let waited = 0; !(await exists(target)); waited += POLL) {
+    const replaced = await temporaries(target, REPLACED);
+    // Another process is at it.
+    if (replaced.some(({ owned }) => owned) && waited < SWAP_LIMIT) {
+      await delay(POLL);
+      continue;
+    }
+    for (const { directory } of replaced) {
+      const old = join(directory, basename(target));
+      if (!(await exists(join(old, MANIFEST_FILE)))) continue;
+      await rename(old, target);
+      await rm(directory, { recursive: true, force: true });
+      return;
+    }
     return;
   }
 }
@@ -76,7 +90,7 @@ async function swap(fresh: string, target: string): Promise<void> {
     await rename(fresh, target);
     return;
   }
-  const aside = await mkdtemp(join(dirname(target), `.${basename(target)}${REPLACED}`));
+  const aside = await temporary(target, REPLACED);
   const old = join(aside, basename(target));
   try {
     await rename(target, old);
@@ -89,6 +103,38 @@ async function swap(fresh: string, target: string): Promise<void> {
   } finally {
     await rm(aside, { recursive: true, force: true });
   }
+}
+
+interface Temporary {
+  readonly directory: string;
+  /** The process that made it lives. */
+  readonly owned: boolean;
+}
+
+/** A directory beside the target, which tells whose it is. */
+async function temporary(target: string, kind: string): Promise<string> {
+  const { pid, startTime } = ownIdentity();
+  return await mkdtemp(join(dirname(target), `.${basename(target)}${kind}${pid}-${startTime}-`));
+}
+
+async function temporaries(target: string, kind: string): Promise<Temporary[]> {
+  const parent = dirname(target);
+  const prefix = `.${basename(target)}${kind}`;
+  const names = await readdir(parent).catch(() => []);
+  return names
+    .filter((name) => name.startsWith(prefix))
+    .flatMap((name) => {
+      const match = /^(\d+)-(\d*)-[^-]+$/.exec(name.slice(prefix.length));
+      if (match === null) return [];
+      const [, pid = '', startTime = ''] = match;
+      return [{ directory: join(parent, name), owned: isAlive({ pid: Number(pid), startTime }) }];
+    });
+}
+
+/** The target is there, or {@link recover} found nothing to be it: what was aside is of no use. */
+async function removeLeftovers(target: string): Promise<void> {
+  const found = [...(await temporaries(target, UNFINISHED)), ...(await temporaries(target, REPLACED))];
+  for (const { directory, owned } of found) if (!owned) await rm(directory, { recursive: true, force: true });
 }
 
 /** The names in a directory are on disk, too. */
