@@ -1,4 +1,5 @@
-// `reference-vmm list` with many VMs: real processes, directories and control sockets, without the machines behind them.
+// `reference-vmm list` with many VMs: real processes, directories, control sockets and status files, without the machines
+// behind them; and what it takes when all have to be asked because their status files are gone.
 // `node reference-vmm/bench/list.mjs [COUNT] [ROUNDS]`
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,6 +15,7 @@ if (first === 'serve') {
   const { ConsoleHub } = await import('../dist/control/console-hub.js');
   const { ConsoleLog } = await import('../dist/control/log.js');
   const { ControlServer } = await import('../dist/control/server.js');
+  const { StatusFile } = await import('../dist/status-file.js');
   const directory = RuntimeDirectory.claim(second);
   const vm = {
     name: second,
@@ -26,6 +28,16 @@ if (first === 'serve') {
   };
   const hub = new ConsoleHub(new ConsoleLog(directory.path));
   await ControlServer.listen(vm, join(directory.path, 'control.sock'), hub);
+  const { name, hypervisor, arch, config } = vm;
+  new StatusFile(directory, () => ({
+    name,
+    hypervisor,
+    arch,
+    ...config,
+    kernel: null,
+    command: null,
+    devices: [],
+  })).update(vm.state);
   process.send('ready');
   process.on('disconnect', () => process.exit());
 } else {
@@ -61,9 +73,13 @@ async function measure(count, rounds) {
     times.node.push(await timed(() => spawnSync(process.execPath, ['-e', ''])));
     times.command.push(
       await timed(() => {
-        const { stdout } = spawnSync(process.execPath, [command, 'list', '--timeout', '60s', '--format', 'json'], {
-          encoding: 'utf8',
-        });
+        const { stdout } = spawnSync(
+          process.execPath,
+          [command, 'list', '--timeout', '60s', '--format', 'json'],
+          {
+            encoding: 'utf8',
+          },
+        );
         expectAll(JSON.parse(stdout).vms, count);
       }),
     );
@@ -71,7 +87,9 @@ async function measure(count, rounds) {
   }
   console.log(`list: ${count} VMs, each a process of its own with a control socket; medians of ${rounds}`);
   report('list() of the library', times.library);
-  console.log(`the first time that the processes are asked, by the command: ${times.command[0].toFixed(0)} ms`);
+  console.log(
+    `the first time that the processes are asked, by the command: ${times.command[0].toFixed(0)} ms`,
+  );
   report('reference-vmm list --format json, whole process (target: below 200 ms)', times.command);
   report('node -e "", for comparison', times.node);
   for (const child of children) child.disconnect();

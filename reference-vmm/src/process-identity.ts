@@ -25,12 +25,22 @@ export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
   }
 }
 
+/** Whether that process runs and is not stopped, as by SIGSTOP; where the system does not tell, whether it runs. */
+export function isResponsive(identity: ProcessIdentity): boolean {
+  const stat = statOf(identity.pid);
+  if (stat === undefined) return isAlive(identity);
+  return stat.startTime === identity.startTime && !stat.dead && !stat.stopped;
+}
+
 /** Fields 3 and 22 of /proc/PID/stat (proc(5)); undefined where there is no such process. */
-function statOf(pid: number): { readonly startTime: string; readonly dead: boolean } | undefined {
+function statOf(
+  pid: number,
+): { readonly startTime: string; readonly dead: boolean; readonly stopped: boolean } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { startTime: fields[19] ?? '', dead: /^[ZXx]$/.test(fields[0] ?? '') };
+    const [state = ''] = fields;
+    return { startTime: fields[19] ?? '', dead: /^[ZXx]$/.test(state), stopped: /^[Tt]$/.test(state) };
   } catch {
     return undefined;
   }

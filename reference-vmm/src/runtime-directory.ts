@@ -92,6 +92,21 @@ export class RuntimeDirectory implements Disposable {
     }
   }
 
+  /**
+   * Puts a file into the directory, for other processes to read: all of it or, when it cannot be written, none; nothing
+   * once the name has been given back. Never throws.
+   */
+  publish(name: string, text: string): void {
+    if (this.#released) return;
+    const path = join(this.path, name);
+    try {
+      writeFileSync(`${path}~`, text, { mode: 0o600 });
+      renameSync(`${path}~`, path);
+    } catch {
+      remove(path);
+    }
+  }
+
   /** Gives the name back; more than one call is harmless. */
   [Symbol.dispose](): void {
     if (this.#released) return;

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { type SilentVm, list } from '../../control/client.ts';
-import type { VmInfo } from '../../control/schema.ts';
+import { type SilentVm, list } from '../../control/list.ts';
+import type { VmSummary } from '../../status-file.ts';
 import { parseDuration } from '../../units.ts';
 import { type FormatOption, bytes, duration, formatOption, print, styled, table } from '../output.ts';
 
@@ -28,7 +28,7 @@ export function registerList(program: Command): void {
 }
 
 /** A line for each VM below a line of titles. */
-export function describeList(vms: readonly (VmInfo | SilentVm)[]): string {
+export function describeList(vms: readonly (VmSummary | SilentVm)[]): string {
   const [titles = '', ...lines] = table([
     ['NAME', 'STATE', 'PID', 'HYPERVISOR', 'ARCH', 'CPUS', 'MEMORY', 'UPTIME'],
     ...vms.map((vm) =>
