@@ -56,6 +56,8 @@ export interface RestoredGuest {
   readonly origin: GuestOrigin;
   /** Checks what the guest's memory has not been checked for yet, after a while. @throws VmmError `INVALID_SNAPSHOT` */
   verify(signal: AbortSignal): Promise<void>;
+  /** What a VM that cannot be made fails with: a hypervisor that is not there is the snapshot's, which has no choice. */
+  refusal(error: unknown): unknown;
   /** Once nothing is read any more. */
   close(): Promise<void>;
 }
@@ -103,6 +105,14 @@ export async function openGuest(path: string, options: RestoreOptions): Promise<
         await delay(VERIFY_DELAY, undefined, { signal: ending, ref: false });
         for (const { file, image } of rest) await verifyMemory(file, image, ending, 'background');
       },
+      refusal: (error) =>
+        error instanceof VmmError && error.code === 'HYPERVISOR_UNAVAILABLE'
+          ? new VmmError(
+              'SNAPSHOT_MISMATCH',
+              `the snapshot is of a guest for ${arch} on ${hypervisor}, which cannot go on here: ${error.message}`,
+              { cause: error },
+            )
+          : error,
       close: async () => {
         await snapshot[Symbol.asyncDispose]();
       },
