@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { FakeVmm } from '../../test/fake-vmm.ts';
 import { RuntimeDirectory } from '../runtime-directory.ts';
-import { ControlClient, list } from './client.ts';
+import { ControlClient } from './client.ts';
 import { ConsoleHub } from './console-hub.ts';
+import { list } from './list.ts';
 import { ConsoleLog } from './log.ts';
 import { type ControlTimeouts, ControlServer } from './server.ts';
 
