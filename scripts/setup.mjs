@@ -145,6 +145,7 @@ const TEST_TOOLS = {
   e2fsprogs: '/sbin/mke2fs',
   tmux: '/usr/bin/tmux',
   iproute2: '/sbin/ip',
+  openssl: '/usr/bin/openssl',
   passt: '/usr/bin/passt',
   tcpdump: '/usr/bin/tcpdump',
   socat: '/usr/bin/socat',
