@@ -36,3 +36,22 @@ export function parseDuration(text: string): number {
   }
   return Math.round(milliseconds);
 }
+
+/** A size as text that {@link parseSize} reads: with M, or K where it is no whole number of MiB. */
+export function formatSize(bytes: number): string {
+  return bytes % MIB === 0 ? `${bytes / MIB}M` : `${bytes / 1024}K`;
+}
+
+/**
+ * Reads a number of bytes: alone, or with K, M or G (powers of 1024).
+ *
+ * @throws VmmError `INVALID_CONFIG`
+ */
+export function parseBytes(text: string): number {
+  const match = /^(\d+)([KMG]?)$/i.exec(text);
+  const unit = match?.[2]?.toUpperCase() ?? '';
+  const bytes = match === null ? Number.NaN : Number(match[1]) * (unit === '' ? 1 : UNITS[unit]!);
+  if (!(bytes >= 1 && Number.isSafeInteger(bytes)))
+    throw new VmmError('INVALID_CONFIG', `"${text}" is not a number of bytes: write 500000, 64K, 10M or 1G`);
+  return bytes;
+}

@@ -44,19 +44,21 @@ export interface ForegroundOptions {
   readonly connected: boolean;
   /** What the guest prints as its output; standard error where standard output has another use. */
   readonly output: NodeJS.WriteStream;
+  /** Lets the guest run, once everything is connected. */
+  readonly begin: () => Promise<void> | void;
 }
 
-/** Starts a VM, connects it with this process's standard streams, and tells how it ended. */
+/** Lets a VM run, connects it with this process's standard streams, and tells how it ended. */
 export async function drive(vm: Vmm, options: ForegroundOptions, ending: Ending): Promise<StopReason> {
   if (vm.streams !== undefined) return await driveCommand(vm, options, ending);
   if (!options.connected) return await interact(vm, options, ending);
-  vm.start();
+  await options.begin();
   return await ending.race(vm.stopped);
 }
 
 async function driveCommand(
   vm: Vmm,
-  { debug, output: target }: ForegroundOptions,
+  { debug, output: target, begin }: ForegroundOptions,
   ending: Ending,
 ): Promise<StopReason> {
   const { stdin, stdout, stderr } = vm.streams!;
@@ -72,7 +74,7 @@ async function driveCommand(
   });
   if (process.stdin.isTTY) stdin.end();
   else pipeline(process.stdin, stdin).catch(() => undefined);
-  vm.start();
+  await begin();
   const reason = await ending.race(vm.stopped);
   await ending.race(output);
   process.stdin.destroy();
@@ -80,7 +82,7 @@ async function driveCommand(
   return reason;
 }
 
-async function interact(vm: Vmm, { output }: ForegroundOptions, ending: Ending): Promise<StopReason> {
+async function interact(vm: Vmm, { output, begin }: ForegroundOptions, ending: Ending): Promise<StopReason> {
   show(vm.console, output);
   const console = {
     stream: vm.console,
@@ -88,7 +90,7 @@ async function interact(vm: Vmm, { output }: ForegroundOptions, ending: Ending):
   };
   const detach = typeInto(console, () => ending.end(0, 'left; the VM is gone'));
   try {
-    vm.start();
+    await begin();
     return await ending.race(vm.stopped);
   } finally {
     detach();

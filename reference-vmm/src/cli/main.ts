@@ -1,10 +1,11 @@
 #!/usr/bin/env node
+import { constants } from 'node:os';
 import { CommanderError } from 'commander';
 import { VmmError } from '../errors.ts';
-import { EXIT_FAILURE, EXIT_USAGE } from './exit-codes.ts';
+import { EXIT_FAILURE, EXIT_SIGNAL, EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
 import { describeError, say } from './messages.ts';
 import { asksForJson, printJson, printJsonError } from './output.ts';
-import { commandOf, createProgram } from './program.ts';
+import { commandOf, createProgram, version } from './program.ts';
 
 const args = process.argv.slice(2);
 const json = asksForJson(args);
@@ -13,6 +14,7 @@ const json = asksForJson(args);
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
+if (json) answerWhateverHappens();
 
 try {
   const program = await createProgram(commandOf(args));
@@ -31,8 +33,7 @@ try {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-    if (json && error.exitCode === 0) printJson({ text: help });
-    else if (json) printJson({ error: { code: 'USAGE', message: error.message.replace(/^error: /, '') } });
+    if (json) printJson(answerOf(error, help));
   }
 } catch (error) {
   say(describeError(error));
@@ -41,3 +42,31 @@ try {
 }
 // What an ended run left unfinished, such as a download, must not keep the process.
 process.exit();
+
+/** The object for what commander does by itself: help, version, wrong usage. */
+function answerOf({ code, exitCode, message }: CommanderError, help: string): object {
+  if (code === 'commander.version') return { version: version() };
+  if (exitCode === 0) return { text: help };
+  const missing = code === 'commander.help';
+  return {
+    error: { code: 'USAGE', message: missing ? 'a command is missing' : message.replace(/^error: /, '') },
+  };
+}
+
+/** A program that asked for an object gets one, also when the command is interrupted or fails as nobody expected. */
+function answerWhateverHappens(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      // A command that has its own way to end takes it.
+      if (process.listenerCount(signal) > 1) return;
+      say(`ended by ${signal}`);
+      printJson({ error: { code: 'INTERRUPTED', message: `ended by ${signal}` } });
+      process.exit(EXIT_SIGNAL + constants.signals[signal]);
+    });
+  }
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    printJsonError(error);
+    process.exit(args[0] === 'run' || args[0] === 'restore' ? EXIT_VMM : EXIT_FAILURE);
+  });
+}

@@ -10,8 +10,15 @@ describe('--format', () => {
     [['list', '--format', 'text'], false],
     [['run', '--', 'tool', '--format', 'json'], false],
   ])('%j', (args, expected) => {
-    expect(asksForJson(args)).toBe(expected);
+    expect(asksForJson(args, {})).toBe(expected);
+    expect(asksForJson(args, { REFERENCE_VMM_FORMAT: 'text' })).toBe(expected);
   });
+});
+
+it('the environment asks for JSON where the command line does not say', () => {
+  const environment = { REFERENCE_VMM_FORMAT: 'json' };
+  expect(asksForJson(['list'], environment)).toBe(true);
+  expect(asksForJson(['list', '--format', 'text'], environment)).toBe(false);
 });
 
 describe('text for people', () => {
@@ -41,6 +48,9 @@ describe('text for people', () => {
     expect(coloured({ NO_COLOR: '1' }, true)).toBe(false);
     expect(coloured({ NO_COLOR: '' }, true)).toBe(true);
     expect(coloured({ TERM: 'dumb' }, true)).toBe(false);
+    expect(coloured({ FORCE_COLOR: '1', TERM: 'dumb' }, false)).toBe(true);
+    expect(coloured({ FORCE_COLOR: '0' }, true)).toBe(false);
+    expect(coloured({ FORCE_COLOR: '1', NO_COLOR: '1' }, true)).toBe(false);
   });
 
   it('lists VMs that do not answer as such', () => {

@@ -1,4 +1,3 @@
-import { styleText } from 'node:util';
 import { Option } from 'commander';
 import { VmmError } from '../errors.ts';
 
@@ -13,16 +12,21 @@ export interface FormatOption {
 export function formatOption(): Option {
   return new Option('--format <format>', 'text for people, or one JSON object')
     .choices(['text', 'json'])
-    .default('text');
+    .default('text')
+    .env(FORMAT_VARIABLE);
 }
 
+const FORMAT_VARIABLE = 'REFERENCE_VMM_FORMAT';
+
 /** Whether a command line asks for JSON, also when the rest of it is wrong. */
-export function asksForJson(args: readonly string[]): boolean {
+export function asksForJson(args: readonly string[], environment: NodeJS.ProcessEnv = process.env): boolean {
   const end = args.indexOf('--');
   const own = end < 0 ? args : args.slice(0, end);
-  return own.some(
-    (arg, index) => arg === '--format=json' || (arg === '--format' && own[index + 1] === 'json'),
-  );
+  const formats = own.flatMap((arg, index) => {
+    if (arg === '--format') return [own[index + 1]];
+    return arg.startsWith('--format=') ? [arg.slice('--format='.length)] : [];
+  });
+  return (formats.length > 0 ? formats.at(-1) : environment[FORMAT_VARIABLE]) === 'json';
 }
 
 let printed = false;
@@ -68,20 +72,28 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('');
 }
 
-type Style = 'bold' | 'green' | 'yellow' | 'red';
+/** Select Graphic Rendition (ECMA-48 §8.3.117): what turns a style on, and what turns it off. */
+const STYLES = { bold: [1, 22], yellow: [33, 39], red: [31, 39] } as const;
+type Style = keyof typeof STYLES;
 
-/** Whether standard output is a terminal whose user wants colours (https://no-color.org). */
+/**
+ * Whether standard output is a terminal whose user wants colours (https://no-color.org), or the user wants them anywhere
+ * (https://force-color.org). Of both wishes the one for none holds.
+ */
 export function coloured(
   environment: NodeJS.ProcessEnv = process.env,
   terminal: boolean = process.stdout.isTTY,
 ): boolean {
-  const { NO_COLOR = '', TERM } = environment;
-  return terminal && NO_COLOR === '' && TERM !== 'dumb';
+  const { NO_COLOR = '', FORCE_COLOR = '', TERM } = environment;
+  if (NO_COLOR !== '' || FORCE_COLOR === '0' || FORCE_COLOR === 'false') return false;
+  return FORCE_COLOR !== '' || (terminal && TERM !== 'dumb');
 }
 
 /** Marks a line or a word, for terminals. */
 export function styled(style: Style, text: string): string {
-  return coloured() ? styleText(style, text) : text;
+  const [on, off] = STYLES[style];
+  // A line's end stays outside.
+  return coloured() ? text.replace(/[^\n]+/g, `\x1b[${on}m$&\x1b[${off}m`) : text;
 }
 
 /** Bytes with a binary unit, e.g. `256 MiB`. */

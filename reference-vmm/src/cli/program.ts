@@ -43,7 +43,8 @@ export function commandOf(args: readonly string[]): string | undefined {
   return args[0]?.startsWith('-') === false ? args[0] : undefined;
 }
 
-function version(): string {
+/** Of this package. */
+export function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest
     ? String(manifest.version)

@@ -7,13 +7,16 @@ export interface TargetOptions extends FormatOption {
   readonly name?: string;
 }
 
+/** Names the VM where the command line does not. */
+const NAME_VARIABLE = 'REFERENCE_VMM_NAME';
+
 /** Declares a command about one VM, whose name is its argument or `-n`. */
 export function targetCommand(program: Command, name: string, description: string): Command {
   return program
     .command(name)
     .description(description)
     .argument('[name]', 'name of the VM')
-    .option('-n, --name <name>', 'name of the VM')
+    .option('-n, --name <name>', `name of the VM (env: ${NAME_VARIABLE})`)
     .addOption(formatOption());
 }
 
@@ -26,7 +29,7 @@ export function connectTarget(argument: string | undefined, { name }: TargetOpti
   if (argument !== undefined && name !== undefined && argument !== name) {
     throw usageError(`both "${argument}" and "${name}" are given: which VM?`);
   }
-  const chosen = argument ?? name;
-  if (chosen === undefined) throw usageError('the name of a VM is missing: reference-vmm list tells them');
+  const chosen = argument ?? name ?? process.env[NAME_VARIABLE] ?? '';
+  if (chosen === '') throw usageError('the name of a VM is missing: reference-vmm list tells them');
   return ControlClient.connect(chosen);
 }

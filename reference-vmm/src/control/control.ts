@@ -29,9 +29,13 @@ export class VmControl implements AsyncDisposable {
    *
    * @param options.command also log what the VM's command prints, and let viewers type into it, since nobody else has its
    *   streams; default false
+   * @param options.config what `inspect` tells as the configuration
    * @throws VmmError `NO_SUCH_VM` for a VM that has ended; Error of the system
    */
-  static async open(vm: Vmm, { command = false }: { readonly command?: boolean } = {}): Promise<VmControl> {
+  static async open(
+    vm: Vmm,
+    { command = false, config }: { readonly command?: boolean; readonly config?: object } = {},
+  ): Promise<VmControl> {
     const { path } = runtimeEntry(vm.name);
     const { stdin, stdout, stderr } = (command ? vm.streams : undefined) ?? {};
     const hub = new ConsoleHub(new ConsoleLog(path), stdin ?? vm.console);

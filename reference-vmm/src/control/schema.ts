@@ -46,6 +46,8 @@ export interface VmInfo {
   readonly command: readonly string[] | null;
   readonly devices: readonly DeviceInfo[];
 }
+  /** What `run --config` takes to make such a VM; absent for one that the command `run` did not make. */
+  readonly config?: Readonly<Record<string, unknown>> | undefined;
 
 /** Counters since the VM was made. */
 export interface DeviceStats {
@@ -111,6 +113,12 @@ export const vmInfoSchema: v.GenericSchema<unknown, VmInfo> = v.object({
   state: stateSchema,
   reason: v.nullable(stopReasonSchema),
   hypervisor: v.picklist(['wasm', 'kvm']),
+/** As loose as this: the process of the VM may be of another version. */
+export const configSchema: v.GenericSchema<unknown, Record<string, unknown>> = v.record(
+  v.string(),
+  v.unknown(),
+);
+
   arch: v.picklist(['x86_64', 'aarch64']),
   cpus: v.number(),
   memory: v.number(),
@@ -125,6 +133,7 @@ const countersSchema = v.record(v.string(), v.number());
 
 export const vmStatsSchema: v.GenericSchema<unknown, VmStats> = v.object({
   name: v.string(),
+  config: v.optional(configSchema),
   state: stateSchema,
   uptime: v.number(),
   process: v.object({ cpuSeconds: v.number(), residentBytes: v.number() }),
