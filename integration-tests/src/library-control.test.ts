@@ -169,7 +169,7 @@ describe('vm.reset()', () => {
     ]);
     await listener;
     expect(events.map((event) => (event.kind === 'state' ? event.state : event.kind))).toEqual([
-      ...['created', 'running'],
+      ...['created', 'starting', 'running'],
       ...['paused', 'reset', 'running'],
       ...['paused', 'reset', 'running'],
       ...['stopping', 'stopped', 'stopped'],
@@ -198,7 +198,7 @@ describe('vm.reset()', () => {
 function expectControl({ lines, events, end }: ControlReport): void {
   expect(lines).toEqual(['up with 2, fresh', 'up with 2, fresh', 'asked']);
   expect(events).toEqual([
-    ...['created', 'running'],
+    ...['created', 'starting', 'running'],
     ...['paused', 'reset', 'running'],
     ...['powerButton', 'stopping', 'stopped', 'stopped'],
   ]);

@@ -24,21 +24,30 @@ export async function unlessAborted<T extends AsyncDisposable>(
   if (signal === undefined) return await making();
   if (signal.aborted) throw reasonOf(signal);
   const made = making();
-  let aborted: () => void = () => undefined;
   try {
-    return await Promise.race([
-      made,
-      new Promise<never>((_, reject) => {
-        aborted = () => reject(reasonOf(signal));
-        signal.addEventListener('abort', aborted, { once: true });
-      }),
-    ]);
+    return await unlessLeft(signal, made);
   } catch (error) {
     void made.then(
       (each) => each[Symbol.asyncDispose](),
       () => undefined,
     );
     throw error;
+  }
+}
+
+/** What `work` gives, unless the signal comes first: the work goes on then. @throws the signal's reason */
+export async function unlessLeft<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  work.catch(() => undefined);
+  if (signal.aborted) throw reasonOf(signal);
+  let aborted: () => void = () => undefined;
+  try {
+    return await Promise.race([
+      work,
+      new Promise<never>((_, reject) => {
+        aborted = () => reject(reasonOf(signal));
+        signal.addEventListener('abort', aborted, { once: true });
+      }),
+    ]);
   } finally {
     signal.removeEventListener('abort', aborted);
   }

@@ -1,3 +1,5 @@
+import type { VmmOperation, VmmState } from './lifecycle.ts';
+
 /** Stable codes of {@link VmmError}. */
 export const VMM_ERROR_CODES = [
   'INVALID_CONFIG',
@@ -28,14 +30,25 @@ export const VMM_ERROR_CODES = [
 
 export type VmmErrorCode = (typeof VMM_ERROR_CODES)[number];
 
+export interface VmmErrorOptions extends ErrorOptions {
+  readonly operation?: VmmOperation | undefined;
+  readonly from?: VmmState | undefined;
+}
+
 /** Something that the VMM could not do; the message says what was attempted and what to do about it. */
 export class VmmError extends Error {
   override readonly name = 'VmmError';
   readonly code: VmmErrorCode;
+  /** Of `WRONG_STATE`: what was asked of the VM. */
+  readonly operation: VmmOperation | undefined;
+  /** Of `WRONG_STATE`: the state that does not allow it. */
+  readonly from: VmmState | undefined;
 
-  constructor(code: VmmErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: VmmErrorCode, message: string, options: VmmErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.operation = options.operation;
+    this.from = options.from;
   }
 }
 

@@ -18,7 +18,7 @@ export type { ShareConfig, ShareOptions } from './devices/share.ts';
 export type { VsockConfig } from './devices/vsock.ts';
 export type { RateConfig } from './devices/rate.ts';
 export type { ExitSite, ExitStatistics } from './exit-statistics.ts';
-export { VmmError, type VmmErrorCode } from './errors.ts';
+export { VmmError, type VmmErrorCode, type VmmErrorOptions } from './errors.ts';
 export type { Subscription } from './broadcast.ts';
 export type { SubscribeOptions, VmmEvent } from './events.ts';
 export type { ConsoleMatch, ExpectOptions } from './expect.ts';
@@ -56,9 +56,9 @@ export type {
   TransportKind,
 } from './machine/machine.ts';
 export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
-export type { VmmState } from './lifecycle.ts';
+export type { VmmOperation, VmmState } from './lifecycle.ts';
 export type { Replacements } from './snapshot/saved-config.ts';
 export type { RestoreOptions, SnapshotOptions } from './snapshot/restore.ts';
 export type { StopReason } from './stop-reason.ts';
 export type { VmmHost } from './vm-parts.ts';
-export { Vmm } from './vmm.ts';
+export { type OperationOptions, Vmm } from './vmm.ts';

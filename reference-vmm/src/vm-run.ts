@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { reasonOf } from './abort.ts';
 import { AgentLink } from './agent/agent-link.ts';
 import { agentProgram } from './agent/program.ts';
 import { type BootFiles, withBootFiles } from './boot-files.ts';
@@ -11,6 +12,7 @@ import { Lifecycle } from './lifecycle.ts';
 import type { Machine } from './machine/machine.ts';
 import { Readers } from './readers.ts';
 import { resetMachine } from './reset.ts';
+import { StatusFile, type VmIdentity } from './status-file.ts';
 import type { StopReason } from './stop-reason.ts';
 import { VcpuManager } from './vcpu-manager.ts';
 import type { VmParts } from './vm-parts.ts';
@@ -50,7 +52,11 @@ export class VmRun {
   constructor(parts: VmParts) {
     const { config, hypervisor, machine, console, devices } = parts;
     this.parts = parts;
-    this.lifecycle = new Lifecycle(config.name, (state) => this.events.stateChanged(state));
+    const status = new StatusFile(parts.directory, () => describe(parts));
+    this.lifecycle = new Lifecycle(config.name, (state) => {
+      status.update(state);
+      this.events.stateChanged(state);
+    });
     this.#machine = machine;
     this.#devices = devices;
     this.#vcpus = new VcpuManager(parts.vcpus);
@@ -66,7 +72,7 @@ export class VmRun {
       port: devices.agentPort,
       sockets: devices.agentSocket,
       sinceConsole: () => devices.sinceConsole(),
-      running: () => this.lifecycle.state === 'running',
+      running: () => this.#runs,
       absent:
         config.kernel === undefined && agentProgram(hypervisor.arch) === undefined
           ? `this installation has no agent for guests of ${hypervisor.arch}: build it with scripts/build-agent.mjs`
@@ -84,20 +90,34 @@ export class VmRun {
     return this.#instructions ?? this.#vcpus.instructionCount();
   }
 
-  /** @throws VmmError `WRONG_STATE` */
+  /**
+   * Operations that come meanwhile wait until it runs.
+   *
+   * @throws VmmError `WRONG_STATE`
+   */
   start(): void {
     this.lifecycle.take('start');
     this.#begin();
+    void this.lifecycle.inTurn(async () => {
+      // A thread that cannot be made has said so by then.
+      await nextTurn();
+      if (this.lifecycle.allows('started')) this.lifecycle.take('started');
+    });
   }
 
-  /** @throws VmmError `WRONG_STATE` */
-  async pause(): Promise<void> {
+  /** @throws VmmError `WRONG_STATE`, also when the guest ends meanwhile; the signal's reason, and the guest goes on */
+  async pause(signal?: AbortSignal): Promise<void> {
     this.lifecycle.check('pause');
     await this.#vcpus.pause();
     // The guest may have ended meanwhile.
     this.lifecycle.take('pause');
     this.#machine.stopClock();
-    await this.#devices.pause();
+    // What ends the VM does not leave those waiting that wait for its devices.
+    await Promise.race([this.#devices.pause(), this.stopped]);
+    if (this.lifecycle.state !== 'paused') this.lifecycle.check('pause');
+    if (signal?.aborted !== true) return;
+    this.resume();
+    throw reasonOf(signal);
   }
 
   /** @throws VmmError `WRONG_STATE` */
@@ -136,28 +156,23 @@ export class VmRun {
 
   /** Ends the VM at once. */
   async stop(): Promise<void> {
-    if (!this.#begun && this.lifecycle.allows('finish')) {
-      this.lifecycle.take('finish');
-      await this.#devices.finish();
-      await this.#release();
-      this.#settle(this.#reason());
-      return;
-    }
-    if (this.lifecycle.allows('stop')) this.lifecycle.take('stop');
+    this.#leave();
     await this.#vcpus.stop();
     await this.stopped;
   }
 
   /** Ends the VM because it cannot go on. */
   fail(error: unknown): void {
-    if (!this.lifecycle.allows('stop')) return;
-    this.#end({ kind: 'failed', message: messageOf(error) });
-    if (!this.#begun) void this.stop();
+    if (this.lifecycle.allows('stop')) this.#end({ kind: 'failed', message: messageOf(error) });
   }
 
   setPowerButton(pressed: boolean): void {
+    if (this.#runs || this.lifecycle.state === 'paused') this.#machine.setPowerButton(pressed);
+  }
+
+  get #runs(): boolean {
     const { state } = this.lifecycle;
-    if (state === 'running' || state === 'paused') this.#machine.setPowerButton(pressed);
+    return state === 'starting' || state === 'running';
   }
 
   #begin(): void {
@@ -199,7 +214,7 @@ export class VmRun {
   #end(end: VcpuEnd): void {
     if (this.#ended !== undefined) return;
     this.#ended = end;
-    if (this.lifecycle.allows('stop')) this.lifecycle.take('stop');
+    this.#leave();
     // One vCPU ends the machine; the others are told to stop. A failure to stop surfaces in `run`.
     void this.#vcpus.stop();
   }
@@ -210,15 +225,29 @@ export class VmRun {
     this.#panicTimer = setTimeout(() => this.#end({ kind: 'reset' }), PANIC_GRACE);
   }
 
+  #leave(): void {
+    if (!this.lifecycle.allows('stop')) return;
+    this.lifecycle.take('stop');
+    if (!this.#begun) void this.#finish();
+  }
+
+  /** After the vCPUs' end, or in its place where they never ran. Never rejects. */
   async #finish(): Promise<void> {
-    // A kernel that resets right after its panic may have said so in what the serial port still holds.
-    this.#machine.serial.flush();
+    this.#leave();
     clearTimeout(this.#panicTimer);
-    // What a guest that ends while it is paused had written is served too.
-    this.#devices.resume();
-    const reason = this.#reason();
-    await this.#devices.finish();
-    await this.#release();
+    let reason: StopReason;
+    try {
+      // A kernel that resets right after its panic may have said so in what the serial port still holds.
+      this.#machine.serial.flush();
+      // What a guest that ends while it is paused had written is served too; one that never ran has not written it here.
+      if (this.#begun) this.#devices.resume();
+      reason = this.#reason();
+      await this.#devices.finish();
+    } catch (error) {
+      reason = { kind: 'failed', message: messageOf(error) };
+    }
+    const failure = await this.#release();
+    reason = failure ?? reason;
     this.lifecycle.take(reason.kind === 'failed' ? 'fail' : 'finish');
     this.#settle(reason);
   }
@@ -231,15 +260,45 @@ export class VmRun {
     return this.#ended;
   }
 
-  async #release(): Promise<void> {
-    await this.readers.end();
-    this.#instructions = this.#vcpus.instructionCount();
-    this.#devices.reset();
-    await this.#machine.vm[Symbol.asyncDispose]();
-    this.#machine[Symbol.dispose]();
-    await this.#devices[Symbol.asyncDispose]();
-    this.parts.directory[Symbol.dispose]();
+  /** Gives everything back; what cannot be is no reason to keep the rest, but the VM has failed then. */
+  async #release(): Promise<StopReason | undefined> {
+    const machine = this.#machine;
+    const steps: readonly (() => Promise<void> | void)[] = [
+      () => this.readers.end(),
+      () => void (this.#instructions = this.#vcpus.instructionCount()),
+      () => this.#devices.reset(),
+      () => machine.vm[Symbol.asyncDispose](),
+      () => machine[Symbol.dispose](),
+      () => this.#devices[Symbol.asyncDispose](),
+      () => this.parts.directory[Symbol.dispose](),
+    ];
+    let failure: StopReason | undefined;
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        failure ??= { kind: 'failed', message: messageOf(error) };
+      }
+    }
+    return failure;
   }
+}
+
+function describe({ config, hypervisor, devices }: VmParts): VmIdentity {
+  return {
+    name: config.name,
+    hypervisor: hypervisor.name,
+    arch: hypervisor.arch,
+    cpus: config.cpus,
+    memory: config.memory,
+    kernel: config.kernel ?? null,
+    command: config.command ?? null,
+    devices: devices.attached.map(({ name, device }) => ({ name, type: device.type, model: device.name })),
+  };
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function messageOf(error: unknown): string {

@@ -1,6 +1,7 @@
 import { VirtioBalloon, VirtioNet } from '@vmm/virtio-devices';
 import type { VsockHost } from '@vmm/virtio-devices/node';
 import type { GuestMemory } from '@vmm/vm-memory';
+import { unlessAborted, unlessLeft } from './abort.ts';
 import type { Agent } from './agent/agent.ts';
 import type { ExecOptions, GuestProcess } from './agent/guest-process.ts';
 import type { Subscription } from './broadcast.ts';
@@ -12,7 +13,7 @@ import type { ExitStatistics } from './exit-statistics.ts';
 import type { ConsoleMatch, ExpectOptions } from './expect.ts';
 import { type GuestFetchInit, guestFetch } from './fetch.ts';
 import { bootOrigin } from './guest-origin.ts';
-import type { VmmState } from './lifecycle.ts';
+import { type VmmState, wrongState } from './lifecycle.ts';
 import type { Architecture } from './machine/machine.ts';
 import { type ShutdownOptions, powerOff } from './power.ts';
 import { type RestoreOptions, type SnapshotOptions, openGuest, watchGuest } from './snapshot/restore.ts';
@@ -22,6 +23,12 @@ import type { StopReason } from './stop-reason.ts';
 import type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
 import { type VmParts, type VmmHost, makeParts } from './vm-parts.ts';
 import { VmRun } from './vm-run.ts';
+
+/** What long operations on a VM take. */
+export interface OperationOptions {
+  /** Gives up waiting; each operation says what becomes of the VM. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** One virtual machine, from {@link VmBuilder.build} to its end. */
 export class Vmm implements AsyncDisposable {
@@ -67,16 +74,20 @@ export class Vmm implements AsyncDisposable {
    *
    * @param directory with the snapshot; what it says is checked as what a guest says
    * @throws VmmError `SNAPSHOT_MISMATCH` when it does not fit this hypervisor, release or host, `INVALID_SNAPSHOT` when it
-   *   is cut, altered or no snapshot, `FILE_NOT_FOUND`, and what {@link create} throws
+   *   is cut, altered or no snapshot, `FILE_NOT_FOUND`, and what {@link create} throws; the signal's reason
    */
   static async restore(directory: string, options: RestoreOptions = {}): Promise<Vmm> {
+    return await unlessAborted(options.signal, () => Vmm.#restore(directory, options));
+  }
+
+  static async #restore(directory: string, options: RestoreOptions): Promise<Vmm> {
     const guest = await openGuest(directory, options);
     let vmm: Vmm;
     try {
       vmm = new Vmm(await makeParts(guest.config, options, guest.origin));
     } catch (error) {
       await guest.close();
-      throw error;
+      throw guest.refusal(error);
     }
     vmm.#run.lifecycle.take('restore');
     watchGuest(guest, vmm.#run);
@@ -135,23 +146,23 @@ export class Vmm implements AsyncDisposable {
    * Makes the guest stand still: its vCPUs, its clock and its devices, when requests in flight are done. Operations on a
    * VM wait for each other.
    *
-   * @throws VmmError `WRONG_STATE` unless it runs
+   * @throws VmmError `WRONG_STATE` unless it runs; the signal's reason, and the VM goes on
    */
-  async pause(): Promise<void> {
-    await this.#run.lifecycle.inTurn(() => this.#run.pause());
+  async pause({ signal }: OperationOptions = {}): Promise<void> {
+    await this.#run.lifecycle.inTurn(() => this.#run.pause(signal), signal);
   }
 
   /**
    * Lets a paused guest go on as if no time had passed. Its time of day, which is late by the length of the pause, is set by
    * its agent, where it has one.
    *
-   * @throws VmmError `WRONG_STATE` unless it is paused
+   * @throws VmmError `WRONG_STATE` unless it is paused; the signal's reason, and it stays so
    */
-  async resume(): Promise<void> {
+  async resume({ signal }: OperationOptions = {}): Promise<void> {
     await this.#run.lifecycle.inTurn(() => {
       this.#run.resume();
       return Promise.resolve();
-    });
+    }, signal);
   }
 
   /**
@@ -174,10 +185,9 @@ export class Vmm implements AsyncDisposable {
    *   the VM goes on
    */
   async shutdown(options: ShutdownOptions = {}): Promise<StopReason> {
-    if (this.state === 'paused')
-      throw new VmmError('WRONG_STATE', `cannot shut down "${this.name}": it is paused; resume or stop it`);
-    if (this.state !== 'running') {
-      await this.stop();
+    if (this.state === 'paused') throw wrongState(this.name, 'shutdown', this.state, 'resume or stop it');
+    if (this.state !== 'running' && this.state !== 'starting') {
+      await this.stop({ signal: options.signal });
       return await this.stopped;
     }
     this.#run.events.tell({ kind: 'powerButton' });
@@ -191,11 +201,12 @@ export class Vmm implements AsyncDisposable {
    * runs afterwards.
    *
    * @throws VmmError `WRONG_STATE` unless it runs or is paused, `NOT_SUPPORTED` when it was restored from a snapshot without
-   *   its files (more than 8 MiB of them),   `FILE_NOT_FOUND`, `FILE_UNREADABLE`; the signal's reason. When files cannot be loaded any more the VM has failed
+   *   its files (more than 8 MiB of them), `FILE_NOT_FOUND`, `FILE_UNREADABLE`; the signal's reason. When files cannot be
+   *   loaded any more the VM has failed
    */
-  async reset(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+  async reset({ signal }: OperationOptions = {}): Promise<void> {
     const { lifecycle, readers } = this.#run;
-    await lifecycle.inTurn(() => readers.run(options.signal, (signal) => this.#run.reset(signal)));
+    await lifecycle.inTurn(() => readers.run(signal, (either) => this.#run.reset(either)), signal);
   }
 
   /**
@@ -229,8 +240,8 @@ export class Vmm implements AsyncDisposable {
    * @throws VmmError `WRONG_STATE` unless the VM runs
    */
   get agent(): Agent {
-    if (this.state !== 'running')
-      throw new VmmError('WRONG_STATE', `cannot speak to the guest of "${this.name}": it is ${this.state}`);
+    if (this.state !== 'running' && this.state !== 'starting')
+      throw wrongState(this.name, 'exec', this.state);
     return this.#run.agent.agent;
   }
 
@@ -253,9 +264,15 @@ export class Vmm implements AsyncDisposable {
     return this.#run.events.states(options);
   }
 
-  /** Ends the VM at once, as pulling the plug does; acknowledged and flushed disk writes are on disk. */
-  async stop(): Promise<void> {
-    await this.#run.stop();
+  /**
+   * Ends the VM at once, as pulling the plug does; acknowledged and flushed disk writes are on disk. Resolves when its
+   * output has been handed over, and everything given back. Does not wait for other operations, which fail.
+   *
+   * @throws the signal's reason; the VM ends all the same
+   */
+  async stop({ signal }: OperationOptions = {}): Promise<void> {
+    const ended = this.#run.stop();
+    await (signal === undefined ? ended : unlessLeft(signal, ended));
   }
 
   /** Tells the guest the size of the terminal behind its console. */

@@ -58,6 +58,7 @@ export class FakeVmm implements ControlledVmm {
     this.name = name;
     this.#lifecycle = new Lifecycle(name);
     this.#lifecycle.take('start');
+    this.#lifecycle.take('started');
     this.stopped = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -109,6 +110,7 @@ export class FakeVmm implements ControlledVmm {
   }
 
   end(reason: StopReason): void {
+    if (this.#lifecycle.allows('stop')) this.#lifecycle.take('stop');
     if (this.#lifecycle.allows('finish')) this.#lifecycle.take('finish');
     this.#end(reason);
   }
