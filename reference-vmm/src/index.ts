@@ -1,6 +1,7 @@
 export { VmBuilder } from './builder.ts';
 export { type Abortable, Agent, type NetworkSetUp } from './agent/agent.ts';
-export type { CommandOutput, ExecOptions, GuestProcess } from './agent/guest-process.ts';
+export type { ExecOptions, GuestProcess } from './agent/guest-process.ts';
+export type { CommandOutput, GuestCommand } from './agent/output.ts';
 export type {
   AgentInfo,
   CommandExit,
@@ -24,13 +25,8 @@ export type { SubscribeOptions, VmmEvent } from './events.ts';
 export type { ConsoleMatch, ExpectOptions } from './expect.ts';
 export type { GuestFetchInit } from './fetch.ts';
 export type { ShutdownOptions } from './power.ts';
-export {
-  ControlClient,
-  type ListOptions,
-  type RequestOptions,
-  type SilentVm,
-  list,
-} from './control/client.ts';
+export { ControlClient, type RequestOptions } from './control/client.ts';
+export { type ListOptions, type SilentVm, list } from './control/list.ts';
 export type { ConsoleClient } from './control/console-client.ts';
 export { VmControl } from './control/control.ts';
 export type {
@@ -59,6 +55,7 @@ export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
 export type { VmmOperation, VmmState } from './lifecycle.ts';
 export type { Replacements } from './snapshot/saved-config.ts';
 export type { RestoreOptions, SnapshotOptions } from './snapshot/restore.ts';
+export type { VmSummary } from './status-file.ts';
 export type { StopReason } from './stop-reason.ts';
 export type { VmmHost } from './vm-parts.ts';
 export { type OperationOptions, Vmm } from './vmm.ts';

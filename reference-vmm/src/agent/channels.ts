@@ -53,22 +53,27 @@ class Blocks {
   }
 }
 
-/** A channel from the guest: keeps at most a window, and gives credit for what was read. */
+/** An error for what the other side may not do. */
+export type Violation = (what: string) => Error;
+
+/** A channel from the other side: keeps at most a window, and gives credit for what was read. */
 export class ReceivingChannel extends Readable {
   readonly #blocks = new Blocks();
   readonly #giveCredit: (bytes: number) => void;
   readonly #discard: () => void;
+  readonly #violation: Violation;
   #window = WINDOW;
   #read = 0;
   #wanted = false;
   #ended = false;
 
-  /** @param discard tells the guest that nobody reads it */
-  constructor(giveCredit: (bytes: number) => void, discard: () => void) {
+  /** @param discard tells the other side that nobody reads it */
+  constructor(giveCredit: (bytes: number) => void, discard: () => void, broken: Violation = violation) {
     // One block at a time: the others wait here, where small ones are joined.
     super({ highWaterMark: 1 });
     this.#giveCredit = giveCredit;
     this.#discard = discard;
+    this.#violation = broken;
     // Whoever reads it sees the error; where nobody does, it is that of the whole.
     this.on('error', () => undefined);
   }
@@ -77,10 +82,10 @@ export class ReceivingChannel extends Readable {
     return this.#ended;
   }
 
-  /** @throws VmmError `AGENT_LOST` for more than there was credit for */
+  /** @throws Error for more than there was credit for, and behind the end */
   receive(bytes: Uint8Array): void {
-    if (this.#ended) throw violation('DATA behind EOF');
-    if (bytes.length > this.#window) throw violation('more DATA than there was credit for');
+    if (this.#ended) throw this.#violation('DATA behind EOF');
+    if (bytes.length > this.#window) throw this.#violation('more DATA than there was credit for');
     this.#window -= bytes.length;
     if (bytes.length === 0) return;
     if (this.destroyed) {
@@ -91,9 +96,9 @@ export class ReceivingChannel extends Readable {
     if (this.#wanted) this._read();
   }
 
-  /** The guest sends no more. @throws VmmError `AGENT_LOST` when it said so before */
+  /** The other side sends no more. @throws Error when it said so before */
   finish(): void {
-    if (this.#ended) throw violation('EOF twice');
+    if (this.#ended) throw this.#violation('EOF twice');
     this.#ended = true;
     if (this.#wanted && this.#blocks.empty && !this.destroyed) this.push(null);
   }
@@ -124,29 +129,31 @@ export class ReceivingChannel extends Readable {
   }
 }
 
-/** A channel to the guest: waits for credit. */
+/** A channel to the other side: waits for credit. */
 export class SendingChannel extends Writable {
   readonly #send: (bytes: Uint8Array) => void;
   readonly #end: () => void;
+  readonly #violation: Violation;
   #credit = WINDOW;
   #rest: Uint8Array = new Uint8Array(0);
   #callback: ((error?: Error | null) => void) | undefined;
 
-  constructor(send: (bytes: Uint8Array) => void, end: () => void) {
+  constructor(send: (bytes: Uint8Array) => void, end: () => void, broken: Violation = violation) {
     super({ decodeStrings: true, highWaterMark: MAX_DATA });
     this.#send = send;
     this.#end = end;
+    this.#violation = broken;
     this.on('error', () => undefined);
   }
 
-  /** @throws VmmError `AGENT_LOST` for credit that was not used */
+  /** @throws Error for credit that was not used */
   credit(bytes: number): void {
-    if (bytes > WINDOW - this.#credit) throw violation('credit for more than was sent');
+    if (bytes > WINDOW - this.#credit) throw this.#violation('credit for more than was sent');
     this.#credit += bytes;
     this.#advance();
   }
 
-  /** The guest takes no more. */
+  /** The other side takes no more. */
   refuse(): void {
     // Without an error: a command may end without having read all of its input.
     this.destroy();

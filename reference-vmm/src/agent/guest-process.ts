@@ -15,6 +15,7 @@ import {
   encodeSignal,
   encodeSize,
 } from './messages.ts';
+import { type CommandOutput, type GuestCommand, collectOutput } from './output.ts';
 import type { Conversation, Session } from './session.ts';
 
 /** How a command of the guest is run. */
@@ -35,22 +36,13 @@ export interface ExecOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Everything that a command printed. */
-export interface CommandOutput {
-  readonly exit: CommandExit;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 const DEFAULT_SIZE: TerminalSize = { columns: 80, rows: 24 };
-/** Most bytes that {@link GuestProcess.output} collects of each stream. */
-const OUTPUT_LIMIT = 16 * 1024 * 1024;
 
 /**
  * A command in the guest. What is not read of its output makes it wait, and nothing else. Whoever listens to no errors of its
  * streams finds them in {@link exit}.
  */
-export class GuestProcess {
+export class GuestProcess implements GuestCommand {
   /** Its end is the command's end of input; closed without an error when the command takes no more. */
   readonly stdin: Writable;
   readonly stdout: Readable;
@@ -148,27 +140,7 @@ export class GuestProcess {
    */
   async output(): Promise<CommandOutput> {
     this.stdin.end();
-    const texts = Promise.all([this.#collect(this.stdout), this.#collect(this.stderr)]);
-    // `exit` is the better reason when both fail.
-    texts.catch(() => undefined);
-    const exit = await this.exit;
-    const [stdout, stderr] = await texts;
-    return { exit, stdout, stderr };
-  }
-
-  async #collect(stream: Readable): Promise<string> {
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
-      size += chunk.length;
-      if (size > OUTPUT_LIMIT) {
-        const error = new VmmError('GUEST_ERROR', `${this.#name}: more than ${OUTPUT_LIMIT} bytes of output`);
-        this.#cancel(error);
-        throw error;
-      }
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks).toString('utf8');
+    return await collectOutput(this, this.#name, (error) => this.#cancel(error));
   }
 
   #receiving(channel: number): ReceivingChannel {

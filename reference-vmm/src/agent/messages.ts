@@ -199,7 +199,8 @@ const MAX_PATH = 4095;
 /** What a Date can hold. */
 const MAX_SECONDS = 8.64e12;
 
-function isTreePath(path: string): boolean {
+/** Whether a path of a tree is one: below where it is put, whatever links there are. */
+export function isTreePath(path: string): boolean {
   if (path.length === 0 || encoder.encode(path).length > MAX_PATH) return false;
   return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }

@@ -1,12 +1,19 @@
 import { type IncomingMessage, request } from 'node:http';
-import type { Duplex } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
-import { VMM_ERROR_CODES, VmmError, type VmmErrorCode, isErrno } from '../errors.ts';
+import type { ExecOptions } from '../agent/guest-process.ts';
+import { isTreePath } from '../agent/messages.ts';
+import type { TreeItem, TreeSource } from '../agent/transfers.ts';
+import { VmmError, isErrno } from '../errors.ts';
 import { isAlive } from '../process-identity.ts';
-import { type RuntimeEntry, removeStaleEntry, runtimeEntries, runtimeEntry } from '../runtime-directory.ts';
+import type { SnapshotInfo } from '../snapshot/save.ts';
+import { type RuntimeEntry, removeStaleEntry, runtimeEntry } from '../runtime-directory.ts';
 import { ConsoleClient } from './console-client.ts';
+import { type FilesReport, filesReportSchema } from './exec-schema.ts';
 import { UPGRADE } from './frames.ts';
+import { remoteError } from './remote-error.ts';
+import { type FrameConnection, RemoteProcess } from './remote-process.ts';
 import {
   API,
   type StopRequest,
@@ -16,40 +23,30 @@ import {
   vmInfoSchema,
   vmStatsSchema,
 } from './schema.ts';
+import { type SnapshotRequest, snapshotInfoSchema } from './snapshot-schema.ts';
 import { SocketPath } from './socket-path.ts';
+import { tarOf, untar } from './tar.ts';
 
 /** Largest answer in JSON that is read, in bytes. */
 const ANSWER_LIMIT = 4 * 1024 * 1024;
-const LIST_TIMEOUT = 1_000;
 /** Milliseconds after which a process whose connections broke off is known to live. */
 const DEATH_TIME = 100;
 /** Milliseconds that a VM has for ending itself before its process is killed. */
 const KILL_TIMEOUT = 3_000;
 const POLL = 10;
-
-/** A VM whose process lives and does not answer: it is being made, hangs, or belongs to a program without control socket. */
-export interface SilentVm {
-  readonly name: string;
-  readonly pid: number;
-  readonly state: 'unreachable';
-  /** Why. */
-  readonly message: string;
-}
+/** Bytes of a body that wait for the connection. */
+const BODY_BUFFER = 64 * 1024;
 
 /** What a request takes besides its body. */
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ListOptions extends RequestOptions {
-  /** Milliseconds that each VM has for its answer. Default 1000. */
-  readonly timeout?: number | undefined;
-}
-
 interface Exchange extends RequestOptions {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'PUT';
   readonly path: string;
-  readonly body?: object;
+  /** JSON, or bytes as they come. */
+  readonly body?: object | Readable;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -109,6 +106,16 @@ export class ControlClient {
   }
 
   /**
+   * Has a snapshot written by the VM's process, which goes on with it when nobody waits any more.
+   *
+   * @throws VmmError `SNAPSHOT_FAILED`, `SNAPSHOT_MISMATCH` for a base that is none, `INVALID_REQUEST` for a path that is
+   *   not absolute
+   */
+  async snapshot(body: SnapshotRequest, options: RequestOptions = {}): Promise<SnapshotInfo> {
+    return await this.#json({ ...options, method: 'POST', path: '/snapshot', body }, snapshotInfoSchema);
+  }
+
+  /**
    * Ends the VM at once; its process, too, where that does not answer.
    *
    * @returns what the VM said of its end; undefined when the process was killed
@@ -140,14 +147,83 @@ export class ControlClient {
 
   /** The console, as one more of its viewers. */
   async console(options: RequestOptions = {}): Promise<ConsoleClient> {
-    const headers = { connection: 'upgrade', upgrade: UPGRADE };
-    const answer = await this.#open({ ...options, method: 'GET', path: '/console', headers });
-    if ('response' in answer) throw await this.#refused(answer.response);
-    const { socket, head } = answer;
+    const { socket, head } = await this.#upgrade({ ...options, method: 'GET', path: '/console' });
     return new ConsoleClient(socket, head);
   }
 
-  /** The error for a stream of {@link logs} that did not come to its end. */
+  /**
+   * Runs a command in the guest, without a shell; `exit` of the answer tells how it ended.
+   *
+   * @throws VmmError `INVALID_REQUEST` for what cannot be sent
+   */
+  exec(argv: readonly string[], options: ExecOptions = {}): RemoteProcess {
+    const connect = async (signal: AbortSignal | undefined): Promise<FrameConnection> =>
+      await this.#upgrade({ signal, method: 'POST', path: '/exec' });
+    return new RemoteProcess(connect, argv, options);
+  }
+
+  /**
+   * Writes files, directories and links below an existing directory of the guest; what is there is replaced, except for
+   * directories.
+   *
+   * @throws VmmError `GUEST_ERROR` with the code of the guest's system in `cause`, `NO_AGENT`, `AGENT_LOST`, `INVALID_REQUEST`,
+   *   `CONTROL_FAILED`; what `entries` throws; the signal's reason: what was written before stays
+   */
+  async put(
+    directory: string,
+    entries: AsyncIterable<TreeSource> | Iterable<TreeSource>,
+    options: RequestOptions = {},
+  ): Promise<void> {
+    await this.putTar(directory, tarOf(entries), options);
+  }
+
+  /** The same with a tar stream. */
+  async putTar(
+    directory: string,
+    tar: AsyncIterable<Uint8Array>,
+    { signal }: RequestOptions = {},
+  ): Promise<FilesReport> {
+    const body = Readable.from(tar, { objectMode: false, highWaterMark: BODY_BUFFER });
+    const path = `/files?path=${encodeURIComponent(directory)}`;
+    try {
+      return await this.#json({ signal, method: 'PUT', path, body }, filesReportSchema);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      body.destroy();
+    }
+  }
+
+  /**
+   * Reads a file or a tree of the guest, paths relative to the parent of `path`. They are checked; whoever writes them to a disk
+   * still has to see to it that no link among them is followed.
+   *
+   * @throws VmmError `GUEST_ERROR` with the code of the guest's system in `cause`, `NO_AGENT`, `AGENT_LOST`, `INVALID_REQUEST`,
+   *   `CONTROL_FAILED`; the signal's reason
+   */
+  async *get(path: string, options: RequestOptions = {}): AsyncGenerator<TreeItem, void, undefined> {
+    const response = await this.getTar(path, options);
+    response.on('error', () => undefined);
+    try {
+      for await (const item of untar(response as AsyncIterable<Uint8Array>)) {
+        if (!isTreePath(item.path)) throw this.#failed(`sent ${JSON.stringify(item.path)} as a path`);
+        yield item;
+      }
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw response.errored === null ? error : this.brokeOff(error);
+    } finally {
+      response.destroy();
+    }
+  }
+
+  /** The same as a tar stream; it breaks off when the tree cannot be read to its end. */
+  async getTar(path: string, { signal }: RequestOptions = {}): Promise<IncomingMessage> {
+    return await this.#success({ signal, method: 'GET', path: `/files?path=${encodeURIComponent(path)}` });
+  }
+
+  /** The error for a stream of {@link logs} or {@link getTar} that did not come to its end. */
   brokeOff(cause: unknown): VmmError {
     return this.#failed('broke off in its answer', cause);
   }
@@ -170,25 +246,48 @@ export class ControlClient {
     throw await this.#refused(answer.response);
   }
 
+  async #upgrade(exchange: Exchange): Promise<FrameConnection> {
+    const headers = { connection: 'upgrade', upgrade: UPGRADE };
+    const answer = await this.#open({ ...exchange, headers });
+    if ('response' in answer) throw await this.#refused(answer.response);
+    return answer;
+  }
+
   async #open({ method, path, body, headers = {}, signal }: Exchange): Promise<Answer> {
+    let broken: unknown;
     try {
       using socketPath = SocketPath.short(this.#entry.path);
-      const text = body === undefined ? '' : JSON.stringify(body);
+      const text = body === undefined || body instanceof Readable ? '' : JSON.stringify(body);
+      const length = body instanceof Readable ? {} : { 'content-length': Buffer.byteLength(text) };
       return await new Promise<Answer>((resolve, reject) => {
-        request({
+        const asked = request({
           socketPath: socketPath.path,
           method,
           path: `${API}${path}`,
           agent: false,
-          headers: { ...headers, 'content-length': Buffer.byteLength(text) },
+          headers: { ...headers, ...length },
           ...(signal === undefined ? {} : { signal }),
         })
           .on('error', reject)
-          .on('response', (response) => resolve({ response }))
-          .on('upgrade', (_, socket, head) => resolve({ socket, head }))
-          .end(text);
+          .on('response', (response) => {
+            // An answer that comes before the end of what is sent is a refusal.
+            if (body instanceof Readable) body.destroy();
+            resolve({ response });
+          })
+          .on('upgrade', (_, socket, head) => resolve({ socket, head }));
+        if (body instanceof Readable) {
+          body.on('error', (error) => {
+            broken = error;
+            asked.destroy(error);
+          });
+          body.pipe(asked);
+        } else {
+          asked.end(text);
+        }
       });
     } catch (error) {
+      if (body instanceof Readable) body.destroy();
+      if (broken !== undefined) throw error;
       throw await this.#unreachable(error, signal);
     }
   }
@@ -210,10 +309,7 @@ export class ControlClient {
   async #refused(response: IncomingMessage): Promise<VmmError> {
     const result = v.safeParse(v.object({ error: controlErrorSchema }), await this.#body(response));
     if (!result.success) return this.#failed(`answered ${response.statusCode ?? 0}`);
-    const { code, message } = result.output.error;
-    return isVmmErrorCode(code)
-      ? new VmmError(code, message)
-      : new VmmError('CONTROL_FAILED', `${message} [${code}]`);
+    return remoteError(result.output.error);
   }
 
   async #unreachable(cause: unknown, signal: AbortSignal | undefined): Promise<VmmError> {
@@ -236,32 +332,4 @@ export class ControlClient {
   #failed(what: string, cause?: unknown): VmmError {
     return new VmmError('CONTROL_FAILED', `the VM "${this.name}" (pid ${this.pid}) ${what}`, { cause });
   }
-}
-
-/**
- * The VMs of this user, by name. All are asked at once; what killed ones left is removed.
- *
- * @throws VmmError `RUNTIME_DIRECTORY`
- */
-export async function list(options: ListOptions = {}): Promise<(VmInfo | SilentVm)[]> {
-  const found = await Promise.all(
-    runtimeEntries().map(async (entry) => {
-      const { name, holder } = entry;
-      const limit = AbortSignal.timeout(options.timeout ?? LIST_TIMEOUT);
-      const signal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
-      try {
-        return await ControlClient.of(entry).info({ signal });
-      } catch (error) {
-        options.signal?.throwIfAborted();
-        if (!isAlive(holder)) return undefined;
-        const message = error instanceof Error ? error.message : String(error);
-        return { name, pid: holder.pid, state: 'unreachable' as const, message };
-      }
-    }),
-  );
-  return found.filter((each) => each !== undefined);
-}
-
-function isVmmErrorCode(code: string): code is VmmErrorCode {
-  return (VMM_ERROR_CODES as readonly string[]).includes(code);
 }

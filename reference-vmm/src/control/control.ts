@@ -40,7 +40,7 @@ export class VmControl implements AsyncDisposable {
     const { stdin, stdout, stderr } = (command ? vm.streams : undefined) ?? {};
     const hub = new ConsoleHub(new ConsoleLog(path), stdin ?? vm.console);
     for (const stream of [vm.console, stdout, stderr]) if (stream !== undefined) hub.tap(stream);
-    return new VmControl(hub, await ControlServer.listen(vm, join(path, CONTROL_SOCKET), hub));
+    return new VmControl(hub, await ControlServer.listen(vm, join(path, CONTROL_SOCKET), hub, { config }));
   }
 
   /** End the VM first: what clients wait for is its end. */

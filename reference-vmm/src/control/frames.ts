@@ -8,14 +8,20 @@ export const FrameType = {
   /** From the guest. */
   stdout: 1,
   stderr: 2,
-  /** The sender sends no more of what is typed. */
+  /** The sender sends no more of what is typed; of a command's, the channel (u8) that is over. */
   eof: 3,
   /** JSON {@link TerminalSize}. */
   resize: 4,
+  /** To a command: a signal's number (u8). */
+  signal: 5,
   /** JSON: how it ended; nothing follows. */
   exit: 6,
   /** JSON {@link ControlError}; nothing follows. */
   error: 7,
+  /** JSON `ExecRequest`: the first frame of a command. */
+  request: 8,
+  /** Of a command: a channel (u8), and how many bytes more (u32) may be sent on it. */
+  credit: 9,
 } as const;
 
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];

@@ -47,7 +47,14 @@ export function refusal(error: unknown): {
 export function toControlError(error: unknown): ControlError {
   if (!(error instanceof Error)) return { code: 'INTERNAL', message: String(error) };
   const code = 'code' in error && typeof error.code === 'string' ? error.code : 'INTERNAL';
-  return { code, message: error.message };
+  const errno = guestErrno(error);
+  return { code, message: error.message, ...(errno === undefined ? {} : { errno }) };
+}
+
+/** What the guest's system said, e.g. `ENOENT`. */
+function guestErrno({ cause }: Error): string | undefined {
+  if (!(cause instanceof Error) || !('code' in cause)) return undefined;
+  return typeof cause.code === 'string' && /^E[A-Z0-9]+$/.test(cause.code) ? cause.code : undefined;
 }
 
 /** Answers with one JSON object and no more than that. */
@@ -90,13 +97,19 @@ export function replyRaw(socket: Duplex, status: number, phrase: string, error: 
 /**
  * Reads a body as JSON; an empty one is `{}`.
  *
+ * @param patience milliseconds that the client has for it
  * @throws RequestError
  */
-export async function readJson<T>(request: IncomingMessage, schema: v.GenericSchema<unknown, T>): Promise<T> {
+export async function readJson<T>(
+  request: IncomingMessage,
+  schema: v.GenericSchema<unknown, T>,
+  patience: number,
+): Promise<T> {
   const tooLarge = (): RequestError => new RequestError(413, `a body has at most ${BODY_LIMIT} bytes`);
   if (Number(request.headers['content-length'] ?? 0) > BODY_LIMIT) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let size = 0;
+  let timer: NodeJS.Timeout | undefined;
   // Not by iteration, which would destroy the connection that is to carry the refusal.
   await new Promise<void>((resolve, reject) => {
     request.on('data', (chunk: Uint8Array) => {
@@ -107,7 +120,8 @@ export async function readJson<T>(request: IncomingMessage, schema: v.GenericSch
     request.on('end', resolve);
     request.on('error', reject);
     request.on('close', () => reject(new RequestError(400, 'the request ended half-way')));
-  });
+    timer = setTimeout(() => reject(new RequestError(408, 'the request did not arrive in time')), patience);
+  }).finally(() => clearTimeout(timer));
   const text = Buffer.concat(chunks).toString('utf8');
   let value: unknown = {};
   if (text.trim() !== '') {
@@ -139,4 +153,17 @@ function check<T>(value: unknown, schema: v.GenericSchema<unknown, T>, what: str
   const [issue] = result.issues;
   const place = v.getDotPath(issue);
   throw new RequestError(400, `${what}${place === null ? '' : `: ${place}`}: ${issue.message}`);
+}
+
+/** Resolves when the client has taken what was written, or has gone. */
+export function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    response.on('drain', done);
+    signal.addEventListener('abort', done);
+  });
 }

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { drained } from './http.ts';
 import type { ConsoleLog } from './log.ts';
 
 const NOTHING = { bytes: new Uint8Array(), next: 0 };
@@ -28,16 +29,4 @@ export async function sendLog(log: ConsoleLog, response: ServerResponse, follow:
     }
   }
   response.end();
-}
-
-function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      response.off('drain', done);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    response.on('drain', done);
-    signal.addEventListener('abort', done);
-  });
 }

@@ -1,8 +1,11 @@
+import * as v from 'valibot';
 import { VmmError } from '../errors.ts';
+import type { SnapshotInfo } from '../snapshot/save.ts';
 import type { StopReason } from '../stop-reason.ts';
 import type { ConsoleHub } from './console-hub.ts';
 import type { ControlledVmm } from './controlled-vmm.ts';
-import { DEFAULT_GRACE, type VmInfo, type VmStats } from './schema.ts';
+import { DEFAULT_GRACE, type VmInfo, type VmStats, configSchema } from './schema.ts';
+import type { SnapshotProgress, SnapshotRequest } from './snapshot-schema.ts';
 
 /** What clients ask of a VM. Operations take their turn in the VM itself. */
 export class Operations {
@@ -10,11 +13,15 @@ export class Operations {
   readonly #hub: ConsoleHub;
   readonly #made = new Date();
   readonly #begin = performance.now();
+  readonly #config: VmInfo['config'];
   #reason: StopReason | null = null;
+  #progress: SnapshotProgress | null = null;
 
-  constructor(vmm: ControlledVmm, hub: ConsoleHub) {
+  /** @param config for {@link info} */
+  constructor(vmm: ControlledVmm, hub: ConsoleHub, config: object | undefined) {
     this.#vmm = vmm;
     this.#hub = hub;
+    this.#config = config && v.parse(configSchema, config);
     void vmm.stopped.then((reason) => {
       this.#reason = reason;
     });
@@ -40,6 +47,7 @@ export class Operations {
         type: each.device.type,
         model: each.device.name,
       })),
+      ...(this.#config && { config: this.#config }),
     };
   }
 
@@ -55,6 +63,7 @@ export class Operations {
       instructions: this.#vmm.instructionCount(),
       exits: { total, byReason },
       console: { bytes: this.#hub.bytes, viewers: this.#hub.viewers },
+      snapshot: this.#progress,
       devices: devices.map((each) => ({
         name: each.name,
         transport: counters(each.transport.statistics),
@@ -94,6 +103,19 @@ export class Operations {
     if (this.#vmm.reset === undefined) throw new VmmError('NOT_SUPPORTED', 'this VM cannot be reset');
     await this.#vmm.reset();
     return this.info();
+  }
+
+  /** Goes on whether somebody waits for it or not. */
+  async snapshot({ directory, base, track }: SnapshotRequest): Promise<SnapshotInfo> {
+    if (this.#vmm.snapshot === undefined) throw new VmmError('NOT_SUPPORTED', 'this VM has no snapshots');
+    const onProgress = (written: number, total: number): void => {
+      this.#progress = { written, total };
+    };
+    try {
+      return await this.#vmm.snapshot(directory, { base, track, onProgress });
+    } finally {
+      this.#progress = null;
+    }
   }
 
   /** Another client may have been quicker. */

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import type { VmmState } from '../lifecycle.ts';
 import type { Architecture } from '../machine/machine.ts';
 import type { StopReason } from '../stop-reason.ts';
+import { type SnapshotProgress, snapshotProgressSchema } from './snapshot-schema.ts';
 
 /** First part of every path of the control protocol; what another version means has another. */
 export const API = '/v1';
@@ -45,9 +46,9 @@ export interface VmInfo {
   /** Program and arguments that the built-in guest runs; null for a shell. */
   readonly command: readonly string[] | null;
   readonly devices: readonly DeviceInfo[];
-}
   /** What `run --config` takes to make such a VM; absent for one that the command `run` did not make. */
   readonly config?: Readonly<Record<string, unknown>> | undefined;
+}
 
 /** Counters since the VM was made. */
 export interface DeviceStats {
@@ -76,6 +77,8 @@ export interface VmStats {
     readonly viewers: number;
   };
   readonly devices: readonly DeviceStats[];
+  /** The one that is being written; null when there is none, or its memory is written. */
+  readonly snapshot: SnapshotProgress | null;
 }
 
 /** Body of `POST /v1/stop`. */
@@ -89,10 +92,13 @@ export interface ControlError {
   /** Stable. */
   readonly code: string;
   readonly message: string;
+  /** What the guest's or the host's system said, where it was that which refused: `ENOENT` … */
+  readonly errno?: string | undefined;
 }
 
 const STATES: Readonly<Record<VmmState, VmmState>> = {
   created: 'created',
+  starting: 'starting',
   running: 'running',
   paused: 'paused',
   stopping: 'stopping',
@@ -107,18 +113,18 @@ export const stopReasonSchema: v.GenericSchema<unknown, StopReason> = v.variant(
   v.object({ kind: v.picklist(['panic', 'failed']), message: v.string() }),
 ]);
 
-export const vmInfoSchema: v.GenericSchema<unknown, VmInfo> = v.object({
-  name: v.string(),
-  pid: v.number(),
-  state: stateSchema,
-  reason: v.nullable(stopReasonSchema),
-  hypervisor: v.picklist(['wasm', 'kvm']),
 /** As loose as this: the process of the VM may be of another version. */
 export const configSchema: v.GenericSchema<unknown, Record<string, unknown>> = v.record(
   v.string(),
   v.unknown(),
 );
 
+export const vmInfoSchema: v.GenericSchema<unknown, VmInfo> = v.object({
+  name: v.string(),
+  pid: v.number(),
+  state: stateSchema,
+  reason: v.nullable(stopReasonSchema),
+  hypervisor: v.picklist(['wasm', 'kvm']),
   arch: v.picklist(['x86_64', 'aarch64']),
   cpus: v.number(),
   memory: v.number(),
@@ -127,13 +133,13 @@ export const configSchema: v.GenericSchema<unknown, Record<string, unknown>> = v
   kernel: v.nullable(v.string()),
   command: v.nullable(v.array(v.string())),
   devices: v.array(v.object({ name: v.string(), type: v.number(), model: v.string() })),
+  config: v.optional(configSchema),
 });
 
 const countersSchema = v.record(v.string(), v.number());
 
 export const vmStatsSchema: v.GenericSchema<unknown, VmStats> = v.object({
   name: v.string(),
-  config: v.optional(configSchema),
   state: stateSchema,
   uptime: v.number(),
   process: v.object({ cpuSeconds: v.number(), residentBytes: v.number() }),
@@ -141,6 +147,7 @@ export const vmStatsSchema: v.GenericSchema<unknown, VmStats> = v.object({
   exits: v.object({ total: v.number(), byReason: countersSchema }),
   console: v.object({ bytes: v.number(), viewers: v.number() }),
   devices: v.array(v.object({ name: v.string(), transport: countersSchema, counters: countersSchema })),
+  snapshot: v.nullable(snapshotProgressSchema),
 });
 
 export const stopRequestSchema: v.GenericSchema<unknown, StopRequest> = v.strictObject({
@@ -157,6 +164,7 @@ export const logsQuerySchema: v.GenericSchema<unknown, { readonly follow?: '0' |
 export const controlErrorSchema: v.GenericSchema<unknown, ControlError> = v.object({
   code: v.string(),
   message: v.string(),
+  errno: v.optional(v.string()),
 });
 
 /** The size of a viewer's terminal, in characters. */

@@ -5,10 +5,13 @@ import type { Duplex } from 'node:stream';
 import { dirname, join } from 'node:path';
 import type { ConsoleHub } from './console-hub.ts';
 import type { ControlledVmm } from './controlled-vmm.ts';
+import { acceptExec } from './exec-server.ts';
+import { sendFiles, takeFiles } from './file-routes.ts';
 import { RequestError, readJson, readQuery, refusal, reply, replyRaw, toControlError } from './http.ts';
 import { sendLog } from './log-reply.ts';
 import { Operations } from './operations.ts';
 import { API, type VmInfo, logsQuerySchema, nothingSchema, stopRequestSchema } from './schema.ts';
+import { snapshotRequestSchema } from './snapshot-schema.ts';
 import { CONTROL_SOCKET, SocketPath } from './socket-path.ts';
 import { Viewers } from './viewers.ts';
 
@@ -27,15 +30,27 @@ const WARM_UP = 5_000;
 export interface ControlTimeouts {
   /** For headers to arrive. Default 5 s. */
   readonly headers?: number;
-  /** For whole requests to arrive. Default 15 s. */
+  /** For whole requests to arrive, but for files, which take the time that they take. Default 15 s. */
   readonly request?: number;
   /** For answers that are on their way when the VM has ended. Default 2 s. */
   readonly close?: number;
 }
 
+/** How a VM is controlled. */
+export interface ControlOptions extends ControlTimeouts {
+  /** What `inspect` tells as the configuration: plain data. */
+  readonly config?: object | undefined;
+}
+
 type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => Promise<void> | void;
 
 const BASE_URL = 'http://localhost';
+
+/** What is upgraded to a stream, by which method. */
+const STREAMS: Readonly<Partial<Record<string, 'GET' | 'POST'>>> = {
+  [`${API}/console`]: 'GET',
+  [`${API}/exec`]: 'POST',
+};
 
 /**
  * The control protocol of one VM: HTTP on a Unix socket that only its user can open. A client that goes away half-way
@@ -49,6 +64,8 @@ export class ControlServer implements AsyncDisposable {
   readonly #operations: Operations;
   readonly #routes: ReadonlyMap<string, Readonly<Record<string, Handler>>>;
   readonly #sockets = new Set<Duplex>();
+  readonly #vmm: ControlledVmm;
+  readonly #requestTimeout: number;
   readonly #closeTimeout: number;
   #warmUp: NodeJS.Timeout | undefined;
   #closed: Promise<void> | undefined;
@@ -57,18 +74,21 @@ export class ControlServer implements AsyncDisposable {
     vmm: ControlledVmm,
     hub: ConsoleHub,
     socketPath: SocketPath,
-    { headers = 5_000, request = 15_000, close = 2_000 }: ControlTimeouts,
+    { headers = 5_000, request = 15_000, close = 2_000, config }: ControlOptions,
   ) {
+    this.#vmm = vmm;
+    this.#requestTimeout = request;
     this.#closeTimeout = close;
     this.#hub = hub;
     this.#socketPath = socketPath;
     this.#viewers = new Viewers(vmm, hub);
-    this.#operations = new Operations(vmm, hub);
-    this.#routes = routes(this.#operations, hub);
+    this.#operations = new Operations(vmm, hub, config);
+    this.#routes = routes(vmm, this.#operations, hub, request);
     this.#server = createServer({
       maxHeaderSize: HEADER_LIMIT,
       headersTimeout: headers,
-      requestTimeout: request,
+      // Bodies have a limit of their own, where they are read.
+      requestTimeout: 0,
       connectionsCheckingInterval: Math.min(headers, 1_000),
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
@@ -96,10 +116,10 @@ export class ControlServer implements AsyncDisposable {
     vmm: ControlledVmm,
     path: string,
     hub: ConsoleHub,
-    timeouts: ControlTimeouts = {},
+    options: ControlOptions = {},
   ): Promise<ControlServer> {
     const socketPath = SocketPath.held(dirname(path));
-    const control = new ControlServer(vmm, hub, socketPath, timeouts);
+    const control = new ControlServer(vmm, hub, socketPath, options);
     try {
       await new Promise<void>((resolve, reject) => {
         control.#server.once('error', reject);
@@ -175,10 +195,12 @@ export class ControlServer implements AsyncDisposable {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Uint8Array): void {
     try {
       const url = parseUrl(request.url);
-      if (url.pathname !== `${API}/console`) throw new RequestError(400, 'only the console takes an upgrade');
+      const method = STREAMS[url.pathname];
+      if (method === undefined) throw new RequestError(400, 'only the console and commands take an upgrade');
       readQuery(url, nothingSchema);
-      if (request.method !== 'GET') throw new RequestError(405, `${url.pathname} takes GET`);
-      this.#viewers.accept(request, socket, head);
+      if (request.method !== method) throw new RequestError(405, `${url.pathname} takes ${method}`);
+      if (method === 'GET') this.#viewers.accept(request, socket, head);
+      else acceptExec(this.#vmm, request, socket, head, this.#requestTimeout);
     } catch (error) {
       const { status, body } = refusal(error);
       replyRaw(socket, status, 'Refused', body.error);
@@ -187,14 +209,16 @@ export class ControlServer implements AsyncDisposable {
 }
 
 function routes(
+  vmm: ControlledVmm,
   operations: Operations,
   hub: ConsoleHub,
+  patience: number,
 ): ReadonlyMap<string, Readonly<Record<string, Handler>>> {
   /** A change of state without parameters. */
   const change = (operation: () => Promise<object>): Readonly<Record<string, Handler>> => ({
     POST: async (request, response, url) => {
       readQuery(url, nothingSchema);
-      await readJson(request, nothingSchema);
+      await readJson(request, nothingSchema, patience);
       reply(response, 200, await operation());
     },
   });
@@ -216,8 +240,18 @@ function routes(
       {
         POST: async (request, response, url) => {
           readQuery(url, nothingSchema);
-          const { grace } = await readJson(request, stopRequestSchema);
+          const { grace } = await readJson(request, stopRequestSchema, patience);
           reply(response, 200, await operations.stop(grace));
+        },
+      },
+    ],
+    [
+      `${API}/snapshot`,
+      {
+        POST: async (request, response, url) => {
+          readQuery(url, nothingSchema);
+          const body = await readJson(request, snapshotRequestSchema, patience);
+          reply(response, 200, await operations.snapshot(body));
         },
       },
     ],
@@ -231,15 +265,22 @@ function routes(
       },
     ],
     [
-      `${API}/console`,
+      `${API}/files`,
       {
-        GET: () => {
-          throw new RequestError(426, 'the console needs Upgrade: vmm-stream', 'INVALID_REQUEST', {
+        GET: async (_, response, url) => sendFiles(vmm, response, url),
+        PUT: async (request, response, url) => takeFiles(vmm, request, response, url),
+      },
+    ],
+    ...Object.entries(STREAMS).map(([path, method = 'GET']): [string, Readonly<Record<string, Handler>>] => [
+      path,
+      {
+        [method]: () => {
+          throw new RequestError(426, `${path} needs Upgrade: vmm-stream`, 'INVALID_REQUEST', {
             upgrade: 'vmm-stream',
           });
         },
       },
-    ],
+    ]),
   ] satisfies [string, Readonly<Record<string, Handler>>][]);
 }
 
