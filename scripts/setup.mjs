@@ -149,6 +149,8 @@ const TEST_TOOLS = {
   passt: '/usr/bin/passt',
   tcpdump: '/usr/bin/tcpdump',
   socat: '/usr/bin/socat',
+  zsh: '/usr/bin/zsh',
+  fish: '/usr/bin/fish',
 };
 
 /** Installs the Debian packages that tests need; without root it says what to install and ends. */

@@ -68,16 +68,20 @@ function flags({ options }: CommandWords): string[] {
   return options.flatMap(({ long, short }) => (short === undefined ? [long] : [short, long]));
 }
 
-/** Cases of a shell for words that follow an option, where there is a choice. */
-function valueCases(commands: readonly CommandWords[], complete: (words: string) => string): string[] {
+/** Cases of a shell for words that follow an option; files where there is no choice. */
+function valueCases(
+  commands: readonly CommandWords[],
+  complete: (words: string) => string,
+  files: string,
+): string[] {
   return commands.flatMap((command) =>
-    command.options.flatMap(({ long, short, choices }) => {
+    command.options.flatMap(({ long, short, choices, takesValue }) => {
+      if (!takesValue) return [];
       const words =
         choices.length > 0 ? choices.join(' ') : long === '--name' && command.takesVm ? NAMES : undefined;
-      if (words === undefined) return [];
       const names = [long, ...(short === undefined ? [] : [short])];
       const pattern = names.map((name) => quoted(`${command.name} ${name}`)).join(' | ');
-      return [`    ${pattern}) ${complete(words)} ;;`];
+      return [`    ${pattern}) ${words === undefined ? files : complete(words)} ;;`];
     }),
   );
 }
@@ -95,7 +99,7 @@ _reference_vmm() {
     return
   fi
   case "\${COMP_WORDS[1]} \${COMP_WORDS[COMP_CWORD-1]}" in
-${valueCases(commands, words).join('\n')}
+${valueCases(commands, words, 'return').join('\n')}
   esac
   [ -n "$words" ] || case "\${COMP_WORDS[1]} $current" in
 ${commands
@@ -128,7 +132,7 @@ _reference_vmm() {
     return
   fi
   case "$words[2] $words[CURRENT-1]" in
-${valueCases(commands, (list) => `compadd -- ${list}; return`).join('\n')}
+${valueCases(commands, (list) => `compadd -- ${list}; return`, '_files; return').join('\n')}
   esac
   case "$words[2] $words[CURRENT]" in
 ${commands

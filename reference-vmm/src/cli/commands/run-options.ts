@@ -81,9 +81,8 @@ export function declareOptions(command: Command): Command {
 }
 
 function optionOf(flags: string, { help, description, choices, list, default: value }: Setting): Option {
-  const shown =
-    (choices !== undefined || typeof value === 'string' || typeof value === 'number') && value !== undefined;
-  const option = new Option(flags, `${help ?? description}${shown ? ` (default: ${String(value)})` : ''}`);
+  const shown = typeof value === 'string' || typeof value === 'number' ? ` (default: ${value})` : '';
+  const option = new Option(flags, `${help ?? description}${shown}`);
   if (choices !== undefined) option.choices(choices);
   if (list === true) {
     option.argParser((text: string, previous: readonly string[] | undefined) => [...(previous ?? []), text]);

@@ -55,10 +55,8 @@ function flagLayer(flags: Readonly<Record<string, unknown>>, command: readonly s
   for (const setting of SETTINGS) {
     const given = flags[setting.key];
     if (given === undefined) continue;
-    raw[setting.key] =
-      setting.on === true
-        ? given
-        : readFlag(setting, Array.isArray(given) ? given.map(String) : [String(given)]);
+    const texts = Array.isArray(given) ? given.map(String) : typeof given === 'string' ? [given] : [];
+    raw[setting.key] = setting.on === true ? given : readFlag(setting, texts);
   }
   if (command.length > 0) raw.command = [...command];
   return checkLayer(raw, '');
@@ -100,7 +98,7 @@ function ofInspect(input: object): unknown {
 /** Checks what is there, and adds no defaults. */
 function checkLayer(input: unknown, where: string): Layer {
   const config = check(input, where);
-  const given = Object.keys(Object(input));
+  const given = typeof input === 'object' && input !== null ? Object.keys(input) : [];
   return Object.fromEntries(Object.entries(config).filter(([key]) => given.includes(key)));
 }
 

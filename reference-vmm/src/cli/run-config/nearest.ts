@@ -12,10 +12,10 @@ export function nearest(word: string, candidates: readonly string[]): string | u
 /** Insertions, removals and replacements of single characters that make one word of the other (Levenshtein). */
 function editDistance(from: string, to: string): number {
   let previous = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (const [row, character] of [...from].entries()) {
+  for (let row = 0; row < from.length; row++) {
     const current = [row + 1];
     for (let column = 1; column <= to.length; column++) {
-      const replaced = previous[column - 1]! + (to[column - 1] === character ? 0 : 1);
+      const replaced = previous[column - 1]! + (to[column - 1] === from[row] ? 0 : 1);
       current.push(Math.min(replaced, previous[column]! + 1, current[column - 1]! + 1));
     }
     previous = current;

@@ -14,7 +14,6 @@ function not(what: string): (issue: v.BaseIssue<unknown>) => string {
 
 /** A text that is not empty and has no NUL. */
 export function text(what = 'a text'): v.GenericSchema<unknown, string> {
-  // eslint-disable-next-line no-control-regex -- what no system call takes
   return v.pipe(v.string(not(what)), v.regex(/^[^\0]+$/, not(`${what}, or is empty`)));
 }
 
@@ -58,7 +57,8 @@ export function either<A, B>(
 export function objectMessage(keys: readonly string[]): (issue: v.BaseIssue<unknown>) => string {
   return ({ expected, received, input, path }) => {
     if (expected === 'never') {
-      const key = String(path?.at(-1)?.key ?? '');
+      const last = path?.at(-1)?.key;
+      const key = typeof last === 'string' ? last : '';
       const guess = nearest(key, keys);
       const hint = guess === undefined ? '' : `, did you mean "${guess}"?`;
       return `there is no such key${hint} There are ${keys.join(', ')}`.replace(/key There/, 'key. There');
