@@ -20,6 +20,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   reset: async () => (await import('./commands/reset.ts')).registerReset,
   stop: async () => (await import('./commands/stop.ts')).registerStop,
   kill: async () => (await import('./commands/kill.ts')).registerKill,
+  snapshot: async () => (await import('./commands/snapshot.ts')).registerSnapshot,
+  restore: async () => (await import('./commands/restore.ts')).registerRestore,
   doctor: async () => (await import('./commands/doctor.ts')).registerDoctor,
   completion: async () => (await import('./commands/completion.ts')).registerCompletion,
 };
