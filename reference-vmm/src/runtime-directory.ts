@@ -1,19 +1,20 @@
+import { randomBytes } from 'node:crypto';
 import {
   existsSync,
-  lstatSync,
-  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { VmmError, isErrno } from './errors.ts';
+import { LEFTOVERS_FILE, type Leftover, leftoverAt, removeLeftovers } from './leftovers.ts';
 import { type ProcessIdentity, isAlive, ownIdentity } from './process-identity.ts';
+import { baseDirectory } from './runtime-base.ts';
 
 /** Names of VMs: what a host name allows, so that the guest can carry it too (RFC 1123 §2.1). */
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
@@ -23,12 +24,19 @@ const STATE_FILE = 'vm.json';
 const TRANSIENT = /^\.(claim|stale|gone)-(\d+)-(\d*)-/;
 const CLAIM_ATTEMPTS = 3;
 
-const holderSchema: v.GenericSchema<unknown, ProcessIdentity> = v.object({
+/** Who holds a directory. */
+interface Holder extends ProcessIdentity {
+  /** Of this claim and no other. */
+  readonly claim?: string | undefined;
+}
+
+const holderSchema: v.GenericSchema<unknown, Holder> = v.object({
   pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   startTime: v.string(),
+  claim: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
 });
 /** Who holds what a crash of the machine left with half a state file. */
-const NOBODY: ProcessIdentity = { pid: 0, startTime: 'none' };
+const NOBODY: Holder = { pid: 0, startTime: 'none' };
 
 /** The directory of a VM whose process lives. */
 export interface RuntimeEntry {
@@ -38,13 +46,13 @@ export interface RuntimeEntry {
 }
 
 /**
- * A VM's directory `$XDG_RUNTIME_DIR/reference-vmm/<name>` (mode 0700; below the temporary directory where
- * there is no runtime directory). Holding it is holding the name. It comes and goes in one step, and what a
+ * A VM's directory `<name>` in {@link baseDirectory}, mode 0700. Holding it is holding the name. It comes and goes in one step, and what a
  * killed process left is recognised and removed by whoever finds it.
  */
 export class RuntimeDirectory implements Disposable {
   readonly path: string;
   readonly #base: string;
+  readonly #leftovers: Leftover[] = [];
   #released = false;
   readonly #onExit = (): void => this[Symbol.dispose]();
 
@@ -62,7 +70,10 @@ export class RuntimeDirectory implements Disposable {
     const path = join(base, name);
     const fresh = transient(base, 'claim');
     try {
-      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(ownIdentity())}\n`, { mode: 0o600 });
+      const claim = randomBytes(8).toString('hex');
+      const holder: Holder = { ...ownIdentity(), claim };
+      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(holder)}\n`, { mode: 0o600 });
+      writeFileSync(join(fresh, markerOf(claim)), '', { mode: 0o600 });
       for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
         try {
           renameSync(fresh, path);
@@ -105,6 +116,14 @@ export class RuntimeDirectory implements Disposable {
     } catch {
       remove(path);
     }
+  }
+
+  /** A file elsewhere that is of no use without this VM: whoever removes the directory removes it, too. Never throws. */
+  goesWith(path: string): void {
+    const leftover = leftoverAt(resolve(path));
+    if (leftover === undefined) return;
+    this.#leftovers.push(leftover);
+    this.publish(LEFTOVERS_FILE, JSON.stringify(this.#leftovers));
   }
 
   /** Gives the name back; more than one call is harmless. */
@@ -156,7 +175,8 @@ export function runtimeEntry(name: string): RuntimeEntry {
   const holder = readHolder(path);
   if (holder === undefined || !isAlive(holder))
     throw new VmmError('NO_SUCH_VM', `no VM named "${name}" runs`);
-  return { name, path, holder };
+  const { pid, startTime } = holder;
+  return { name, path, holder: { pid, startTime } };
 }
 
 /** Removes the directory of a VM whose process is gone. @throws VmmError `RUNTIME_DIRECTORY` */
@@ -170,20 +190,40 @@ function removeTransient(base: string): void {
     const match = TRANSIENT.exec(name);
     if (match === null || isAlive({ pid: Number(match[2]), startTime: match[3] ?? '' })) continue;
     if (match[1] === 'stale') giveBack(base, name);
-    remove(join(base, name));
+    removeAside(join(base, name));
   }
 }
 
 /**
- * Moves the directory aside before it looks, so that a claim made meanwhile is not removed with it.
+ * Removes a directory whose holder is gone. The right to do so has who removes the marker of its claim: one process, and
+ * not of a claim made meanwhile. Where the marker is gone, with a process that was killed right then, the directory is moved
+ * aside and looked at again.
  *
  * @returns who holds the directory, if somebody does
  */
 function removeIfStale(base: string, name: string): ProcessIdentity | undefined {
-  const seen = readHolder(join(base, name));
-  if (seen === undefined || isAlive(seen)) return seen;
-  discard(base, join(base, name), 'stale', name);
+  const path = join(base, name);
+  const seen = readHolder(path);
+  if (seen === undefined) return undefined;
+  const { pid, startTime, claim } = seen;
+  if (isAlive(seen)) return { pid, startTime };
+  if (claim !== undefined && !removed(join(path, markerOf(claim))) && readHolder(path)?.claim !== claim)
+    return undefined;
+  discard(base, path, 'stale', name);
   return undefined;
+}
+
+function markerOf(claim: string): string {
+  return `claim-${claim}`;
+}
+
+function removed(path: string): boolean {
+  try {
+    unlinkSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function discard(base: string, path: string, why: 'stale' | 'gone', name = 'vm'): void {
@@ -200,6 +240,15 @@ function discard(base: string, path: string, why: 'stale' | 'gone', name = 'vm')
     // Somebody else was quicker to remove it.
   }
   if (why === 'stale') giveBack(base, aside.slice(base.length + 1));
+  removeAside(aside);
+}
+
+function removeAside(aside: string): void {
+  try {
+    for (const name of readdirSync(aside)) removeLeftovers(join(aside, name));
+  } catch {
+    // Another process removes it at the same time.
+  }
   remove(aside);
 }
 
@@ -228,31 +277,8 @@ function remove(path: string): void {
   }
 }
 
-function baseDirectory(): string {
-  const runtime = process.env['XDG_RUNTIME_DIR'];
-  const { uid } = userInfo();
-  const base =
-    runtime?.startsWith('/') === true
-      ? join(runtime, 'reference-vmm')
-      : join(tmpdir(), `reference-vmm-${uid}`);
-  try {
-    mkdirSync(base, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${base}: ${String(error)}`, { cause: error });
-  }
-  // A link would lead what is removed below to a place of another's choosing.
-  const found = lstatSync(base);
-  if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o022) !== 0) {
-    throw new VmmError(
-      'RUNTIME_DIRECTORY',
-      `${base} is no directory, belongs to another user or is writable by others: set XDG_RUNTIME_DIR to a directory of your own`,
-    );
-  }
-  return base;
-}
-
 /** Undefined where there is no file to read: what VMs have for a directory has one from its beginning to its end. */
-function readHolder(path: string): ProcessIdentity | undefined {
+function readHolder(path: string): Holder | undefined {
   let text: string;
   try {
     text = readFileSync(join(path, STATE_FILE), 'utf8');

@@ -65,13 +65,27 @@ export async function makeParts(config: VmmConfig, host: VmmHost, origin: GuestO
     prepared = await prepareDevices(config);
     const cmdline = await origin.load(machine, hypervisor.arch, prepared);
     devices = new DeviceManager(machine, console, config, cmdline, prepared, debug);
-    if (config.vsock?.path !== undefined) await devices.forwardVsock(config.vsock.path);
+    if (config.vsock?.path !== undefined) {
+      await devices.forwardVsock(config.vsock.path);
+      directory.goesWith(config.vsock.path);
+    }
     const pageLog = new PageLog(machine.vm, machine.memory);
     const vcpus = origin.createVcpus(machine, devices, pageLog);
     const { files } = origin;
     const bootFiles = files === undefined ? {} : { bootFiles: () => files(hypervisor.arch, prepared) };
     if (notice !== undefined) host.progress?.(notice);
-    return { config, hypervisor, machine, console, devices, directory, vcpus, pageLog, cmdline, ...bootFiles };
+    return {
+      config,
+      hypervisor,
+      machine,
+      console,
+      devices,
+      directory,
+      vcpus,
+      pageLog,
+      cmdline,
+      ...bootFiles,
+    };
   } catch (error) {
     machine?.[Symbol.dispose]();
     await machine?.vm[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -12,6 +12,9 @@ import { errorObject } from './output.ts';
 
 /** Option by which the process that a detached VM is knows itself. */
 export const BACKGROUND_OPTION = '--background';
+
+/** Bytes of what a process said that ended without a word that are shown. */
+const MESSAGES_LIMIT = 64 * 1024;
 
 /** How the start of a VM in a process of its own went. */
 export type Outcome =
@@ -34,10 +37,11 @@ const reportSchema: v.GenericSchema<unknown, Report> = v.variant('kind', [
  * @param args of this process, beginning with `run`
  */
 export async function startInBackground(args: readonly string[]): Promise<Outcome> {
+  // What Node itself says of a crash: there is nobody to report it any more. The file has no name for long.
   const directory = mkdtempSync(join(tmpdir(), 'reference-vmm-start-'));
   const errors = join(directory, 'stderr');
-  // What Node itself says of a crash: there is nobody to report it any more.
-  const stderr = openSync(errors, 'w', 0o600);
+  const stderr = openSync(errors, 'wx+', 0o600);
+  rmSync(directory, { recursive: true, force: true });
   try {
     const [command = 'run', ...rest] = args;
     const child = spawn(
@@ -49,11 +53,16 @@ export async function startInBackground(args: readonly string[]): Promise<Outcom
     child.removeAllListeners();
     if (child.connected) child.disconnect();
     child.unref();
-    return outcome ?? died(child, readFileSync(errors, 'utf8'));
+    return outcome ?? died(child, readText(stderr));
   } finally {
     closeSync(stderr);
-    rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** What somebody else wrote to a file, which they share the position in. */
+function readText(file: number): string {
+  const bytes = new Uint8Array(MESSAGES_LIMIT);
+  return new TextDecoder().decode(bytes.subarray(0, readSync(file, bytes, 0, bytes.length, 0)));
 }
 
 /** Undefined when the process ended without a word. */

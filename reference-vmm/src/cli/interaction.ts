@@ -35,6 +35,8 @@ function attachTerminal(console: Console, leave: () => void): () => void {
   const terminal = new RawTerminal(process.stdin);
   const filter = new EscapeFilter((bytes) => console.stream.write(bytes), leave);
   process.stdin.on('data', (bytes: Buffer) => filter.push(bytes));
+  // A terminal that is gone sends SIGHUP as well.
+  process.stdin.on('error', () => undefined);
   const resize = (): void => console.resize(process.stdout.columns, process.stdout.rows);
   if (process.stdout.isTTY) {
     resize();

@@ -10,10 +10,11 @@ import { commandOf, createProgram, version } from './program.ts';
 const args = process.argv.slice(2);
 const json = asksForJson(args);
 
-// A reader that goes away early, as `head` does, is no failure of the VMM's.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-});
+// A reader that goes away early, as `head` does, is no failure of the VMM's, and neither is a terminal that is closed.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
+  });
 if (json) answerWhateverHappens();
 
 try {

@@ -3,7 +3,7 @@ import { VmControl } from '../control/control.ts';
 import { VmmError } from '../errors.ts';
 import type { StopReason } from '../stop-reason.ts';
 import type { Vmm } from '../vmm.ts';
-import { BackgroundReporter, startInBackground } from './background.ts';
+import { BackgroundReporter, type Outcome, startInBackground } from './background.ts';
 import { type ConsoleTarget, connectConsole } from './console.ts';
 import { Ending } from './ending.ts';
 import { EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
@@ -37,15 +37,23 @@ export interface VmProcess {
 
 /** Makes a VM, connects it with standard streams or with its log, serves its control socket; answers the exit code. */
 export async function runProcess(subject: VmProcess, options: ProcessOptions): Promise<number> {
-  if (subject.detach && options.background !== true) return await detach(options);
   using ending = new Ending();
+  if (subject.detach && options.background !== true) return await detach(options, ending);
   return options.background === true
     ? await runInBackground(subject, options, ending)
     : await runInForeground(subject, options, ending);
 }
 
-async function detach(options: ProcessOptions): Promise<number> {
-  const outcome = await startInBackground(process.argv.slice(2));
+async function detach(options: ProcessOptions, ending: Ending): Promise<number> {
+  let outcome: Outcome;
+  try {
+    outcome = await ending.race(startInBackground(process.argv.slice(2)));
+  } catch (error) {
+    if (error !== ending.cause) throw error;
+    // The process of the VM ends with the connection to this one.
+    if (options.format === 'json') printJson({ name: null, reason: null, exitCode: ending.code });
+    return ending.code;
+  }
   if (outcome.kind === 'started') {
     print(options, outcome.info, `${outcome.info.name}\n`);
     return 0;
@@ -90,6 +98,7 @@ async function runInBackground(subject: VmProcess, options: ProcessOptions, endi
       const outputs = [vm.console, stdout, stderr].filter((stream) => stream !== undefined);
       const output = Promise.allSettled(outputs.map((stream) => finished(stream, { writable: false })));
       await subject.begin(vm);
+      await begun(vm, ending);
       await reporter.started(control.server.info(), control.hub);
       const reason = await ending.race(vm.stopped);
       // What it printed last belongs into the log; a console that is connected elsewhere may wait for its reader.
@@ -114,19 +123,28 @@ async function withVm(
   const { target, timeout } = subject;
   if (timeout !== undefined) ending.after(timeout.milliseconds, timeout.text);
   const vm = await ending.race(subject.make());
+  ending.inOrder(() => vm.shutdown());
   let control: VmControl | undefined;
   try {
     using connection = target === undefined ? undefined : await connectConsole(vm, target);
     const config = subject.config?.(vm);
     control = await VmControl.open(vm, { command: options.background === true, ...(config && { config }) });
     const reason = await drive(vm, connection !== undefined, control);
-    const exitCode = conclude(vm, reason);
+    const exitCode = ending.exitCode(conclude(vm, reason));
     if (connection !== undefined) await ending.race(connection.done());
     return { reason, exitCode };
   } finally {
     await vm[Symbol.asyncDispose]();
     await control?.[Symbol.asyncDispose]();
   }
+}
+
+/** The guest runs, is paused, or has ended already. */
+async function begun(vm: Vmm, ending: Ending): Promise<void> {
+  const waiting = (async () => {
+    for await (const state of vm.states()) if (state !== 'created' && state !== 'starting') return;
+  })();
+  await ending.race(waiting);
 }
 
 function exitCodeOf(error: unknown): number {

@@ -1,6 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { isErrno } from '../../errors.ts';
+import { Ending } from '../ending.ts';
 import { print, usageError } from '../output.ts';
 import { type TargetOptions, connectTarget, targetCommand } from '../target.ts';
 
@@ -30,11 +31,13 @@ export function registerLogs(program: Command): void {
         print(options, { name: client.name, text: Buffer.concat(chunks).toString('utf8') }, '');
         return;
       }
+      using ending = new Ending();
       try {
-        await pipeline(log, process.stdout, { end: false });
+        await ending.race(pipeline(log, process.stdout, { end: false }));
       } catch (error) {
+        if (error === ending.cause) process.exitCode = ending.code;
         // A reader that goes away early, as `head` does, has what it wanted.
-        if (!isErrno(error, 'EPIPE')) throw client.brokeOff(error);
+        else if (!isErrno(error, 'EPIPE')) throw client.brokeOff(error);
       }
     });
 }
