@@ -132,8 +132,10 @@ static bool make_directory(struct tree *tree, int parent, const char *name) {
       return false;
     }
   }
+  const struct timespec times[2] = {tree->time, tree->time};
   // The owner first: a change of owner takes set-user-ID away.
-  return set_owner(parent, name, tree) && fchmodat(parent, name, tree->mode, 0) == 0;
+  return set_owner(parent, name, tree) && fchmodat(parent, name, tree->mode, 0) == 0 &&
+         utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static bool make_link(struct tree *tree, int parent, const char *name, const char *target) {

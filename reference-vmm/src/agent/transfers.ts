@@ -21,6 +21,8 @@ export interface TreeItem extends TreeEntry {
   readonly content: AsyncIterable<Uint8Array>;
 }
 
+/** Of so many directories the times are kept as they should be. */
+const MAX_DIRECTORIES = 100_000;
 /** More than an honest agent can have under way in a window. */
 const MAX_PIECES = 8192;
 const PORTION: number = WINDOW / 4;
@@ -154,9 +156,11 @@ export async function putTree(
     if (type === 'ENTRY') session.send(FRAME.ENTRY, transfer.stream, bytes);
     else session.send(FRAME.DATA, transfer.stream, Uint8Array.of(CHANNEL.stdin), bytes);
   };
+  const directories: TreeEntry[] = [];
   await abortable(session, transfer, signal, async () => {
     for await (const entry of entries) {
       await send('ENTRY', encodeEntry(entry));
+      if (entry.type === 'directory' && directories.length < MAX_DIRECTORIES) directories.push(entry);
       if (entry.type !== 'file') continue;
       let left = entry.size;
       for await (const chunk of entry.content ?? []) {
@@ -171,6 +175,8 @@ export async function putTree(
           `${entry.path}: its content has not the ${entry.size} bytes it should`,
         );
     }
+    // What was put into them changed their times.
+    for (const directory of directories.toReversed()) await send('ENTRY', encodeEntry(directory));
     transfer.check();
     session.send(FRAME.EOF, transfer.stream, Uint8Array.of(CHANNEL.stdin));
     while (!transfer.over) await transfer.news();

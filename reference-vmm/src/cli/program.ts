@@ -14,6 +14,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   inspect: async () => (await import('./commands/inspect.ts')).registerInspect,
   stats: async () => (await import('./commands/stats.ts')).registerStats,
   logs: async () => (await import('./commands/logs.ts')).registerLogs,
+  exec: async () => (await import('./commands/exec.ts')).registerExec,
+  cp: async () => (await import('./commands/cp.ts')).registerCp,
   attach: async () => (await import('./commands/attach.ts')).registerAttach,
   pause: async () => (await import('./commands/pause.ts')).registerPause,
   resume: async () => (await import('./commands/resume.ts')).registerResume,

@@ -66,7 +66,8 @@ class RawClient {
       }
       this.#head += bytes.toString('latin1');
       const end = this.#head.indexOf('\r\n\r\n');
-      if (end >= 0 && this.#head.startsWith('HTTP/1.1 101 ')) this.#parser.push(Buffer.from(this.#head.slice(end + 4), 'latin1'));
+      if (end >= 0 && this.#head.startsWith('HTTP/1.1 101 '))
+        this.#parser.push(Buffer.from(this.#head.slice(end + 4), 'latin1'));
     });
     this.socket.on('close', () => this.#wake());
   }
@@ -244,7 +245,10 @@ describe('a command by the control socket', () => {
 });
 
 it('without an agent in the guest, says so at once', async () => {
-  await using server = await TestServer.start({}, Agent.attach(new Duplex({ read: () => undefined, write: () => undefined })));
+  await using server = await TestServer.start(
+    {},
+    Agent.attach(new Duplex({ read: () => undefined, write: () => undefined })),
+  );
   const waiting = server.client.exec(['true']);
   server.vm.agent.end(new VmmError('NO_AGENT', 'there is no agent in the guest'));
   await expect(waiting.exit).rejects.toEqual(failure('NO_AGENT'));

@@ -99,9 +99,11 @@ const TYPES: Readonly<Partial<Record<string, TreeEntry['type']>>> = {
 
 /** Undefined for the directory that everything is below. */
 function entryOf(
-  header: Headers & { readonly pax?: Readonly<Record<string, string>> },
+  header: Headers & { readonly pax?: Readonly<Record<string, string>> | null },
 ): TreeEntry | undefined {
-  const { name, type: kind, mode = 0, uid = 0, gid = 0, size = 0, linkname, pax = {} } = header;
+  const { name, type: kind, mode = 0, uid = 0, gid = 0, size = 0, linkname } = header;
+  // Without extended headers it is null.
+  const pax = header.pax ?? {};
   const path = name.replace(/^(?:\.\/+)+/, '').replace(/\/+$/, '');
   const type = TYPES[kind ?? 'file'];
   if (type === 'directory' && (path === '.' || path === '')) return undefined;
