@@ -18,7 +18,7 @@ export class Ending implements Disposable {
   #reject: (cause: Error) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #inOrder: (() => Promise<unknown>) | undefined;
-  /** Of the last signal. */
+  /** Of the last signal that was no echo. */
   #when = Number.NEGATIVE_INFINITY;
   #signalled = false;
   #over = false;
@@ -68,9 +68,9 @@ export class Ending implements Disposable {
   }
 
   #signal(signal: (typeof SIGNALS)[number]): void {
-    const before = this.#when;
-    this.#when = performance.now();
-    if (this.#when - before < ECHO) return;
+    const now = performance.now();
+    if (now - this.#when < ECHO) return;
+    this.#when = now;
     const code = EXIT_SIGNAL + constants.signals[signal];
     // Handlers of the process's exit restore terminals and remove what is on disk.
     if (this.#over) process.exit(code);
