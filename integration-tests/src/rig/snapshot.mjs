@@ -39,6 +39,8 @@ echo "told $line"
 exit 7
 `;
 
+const ENDED = ['stopping', 'stopped', 'failed'];
+
 /** Everything that the guest says, and when it has said something. */
 class Listener {
   output = '';
@@ -58,7 +60,7 @@ class Listener {
   /** Resolves when so many lines match. */
   async seen(pattern, times) {
     while ((this.output.match(pattern)?.length ?? 0) < times) {
-      if (this.#vm.state !== 'running') throw new Error(`the VM is ${this.#vm.state}:\n${this.output}`);
+      if (ENDED.includes(this.#vm.state)) throw new Error(`the VM is ${this.#vm.state}:\n${this.output}`);
       await this.#arrived.promise;
     }
   }
@@ -117,9 +119,12 @@ async function second(snapshot, name) {
   const ran = (performance.now() - resumed) / 1000;
   await guest.seen(/count \d+/g, 5);
   await guest.seen(/spin \d+/g, 2);
+  const command = vm.exec(['sh', '-c', 'cat; uname -m >&2; exit 3']);
+  command.stdin.end('heard');
+  const executed = await command.output();
   vm.streams.stdin.end('end\n');
   const end = await vm.stopped;
-  await report({ states, lines: guest.lines, end, ran, restored });
+  await report({ states, lines: guest.lines, executed, end, ran, restored });
 }
 
 async function full(directory) {
