@@ -79,6 +79,11 @@ describe('the configuration in a snapshot', () => {
     expect(restored.devices).toEqual([device]);
   });
 
+  it('with more devices than there can be takes no room for them', () => {
+    const saved = { ...saveConfig(config), devices: 2 ** 53 - 1 };
+    expect(() => restoreConfig(saved, {}, place)).toThrow(withCode('SNAPSHOT_MISMATCH', 'devices'));
+  });
+
   it('takes replacements of the same number only', () => {
     const saved = saveConfig(config);
     expect(restoreConfig(saved, { disks: [{ path: '/copy' }] }, place).disks).toEqual([{ path: '/copy' }]);

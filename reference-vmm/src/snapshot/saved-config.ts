@@ -242,12 +242,11 @@ export function restoreConfig(
   replacements: Replacements,
   place: Pick<VmmConfig, 'name' | 'hypervisor' | 'arch'>,
 ): VmmConfig {
-  const disks = replace('disks', saved.disks, replacements.disks) ?? saved.disks.map(restoreDisk);
+  const disks = replace('disks', saved.disks.length, replacements.disks) ?? saved.disks.map(restoreDisk);
   const networks =
-    replace('networks', saved.networks, replacements.networks) ?? saved.networks.map(restoreNetwork);
-  const shares = replace('shares', saved.shares, replacements.shares) ?? saved.shares;
-  const none = Array.from({ length: saved.devices });
-  const devices = replace('devices', none, replacements.devices) ?? [];
+    replace('networks', saved.networks.length, replacements.networks) ?? saved.networks.map(restoreNetwork);
+  const shares = replace('shares', saved.shares.length, replacements.shares) ?? saved.shares;
+  const devices = replace('devices', saved.devices, replacements.devices) ?? [];
   if (devices.length !== saved.devices) throw missing(`${saved.devices} devices of its own`, 'devices');
   if (replacements.vsock !== undefined && replacements.vsock.cid !== saved.vsock?.cid)
     throw mismatch(`vsock: the guest has ${saved.vsock === undefined ? 'none' : `CID ${saved.vsock.cid}`}`);
@@ -271,11 +270,11 @@ function restoreBoot({ guestFiles, ...rest }: SavedBoot = {}): Partial<VmmConfig
 
 function replace<T>(
   what: string,
-  saved: readonly unknown[],
+  saved: number,
   replacements: readonly T[] | undefined,
 ): readonly T[] | undefined {
-  if (replacements !== undefined && replacements.length !== saved.length)
-    throw mismatch(`${what}: the guest has ${saved.length}, not ${replacements.length}`);
+  if (replacements !== undefined && replacements.length !== saved)
+    throw mismatch(`${what}: the guest has ${saved}, not ${replacements.length}`);
   return replacements;
 }
 
