@@ -37,7 +37,11 @@ function attachTerminal(console: Console, leave: () => void): () => void {
   process.stdin.on('data', (bytes: Buffer) => filter.push(bytes));
   // A terminal that is gone sends SIGHUP as well.
   process.stdin.on('error', () => undefined);
-  const resize = (): void => console.resize(process.stdout.columns, process.stdout.rows);
+  const resize = (): void => {
+    const { columns, rows } = process.stdout;
+    // Terminals without a window have no size.
+    if (columns > 0 && rows > 0) console.resize(columns, rows);
+  };
   if (process.stdout.isTTY) {
     resize();
     process.stdout.on('resize', resize);

@@ -17,7 +17,9 @@ export class ConsoleClient extends Duplex {
     super({ allowHalfOpen: true });
     this.#socket = socket;
     socket.on('data', (bytes: Uint8Array) => this.#received(bytes));
-    socket.on('error', (error) => this.destroy(error));
+    socket.on('error', (cause) =>
+      this.destroy(new VmmError('CONTROL_FAILED', 'the connection to the VM broke off', { cause })),
+    );
     socket.on('close', () => this.#end());
     if (head.length > 0) this.#received(head);
   }
