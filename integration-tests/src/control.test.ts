@@ -2,6 +2,7 @@ import { jest } from '@jest/globals';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type ConsoleClient, ControlClient, VmBuilder, VmControl, list as listVms } from '@vmm/reference-vmm';
 import { BOOT_TIMEOUT, type CliResult, Scratch, cli, guest } from './support.ts';
 
@@ -185,6 +186,8 @@ describe('a VM whose process', () => {
   it('hangs is listed as such, and killed', async () => {
     const client = await detached('stuck', ['sleep', '1000']);
     process.kill(client.pid, 'SIGSTOP');
+    // It stands still when it gets to it.
+    while (!readFileSync(`/proc/${client.pid}/stat`, 'latin1').includes(') T ')) await delay(1);
     expect(await listVms()).toMatchObject([{ name: 'stuck', pid: client.pid, state: 'unreachable' }]);
     const killed = await cli(['kill', 'stuck', '--format', 'json']);
     expect([killed.code, json(killed)]).toEqual([0, { name: 'stuck', pid: client.pid, state: 'killed' }]);
@@ -245,7 +248,12 @@ describe('a VM in the foreground', () => {
       'echo said; exit 4',
     ]);
     expect(run.code).toBe(4);
-    expect(json(run)).toEqual({ name: 'object', reason: { kind: 'exited', code: 4 }, exitCode: 4 });
+    expect(json(run)).toEqual({
+      name: 'object',
+      reason: { kind: 'exited', code: 4 },
+      exitCode: 4,
+      duration: expect.any(Number),
+    });
     expect(run.stderr).toContain('said\n');
   });
 

@@ -89,6 +89,11 @@ export function coloured(
   return FORCE_COLOR !== '' || (terminal && TERM !== 'dumb');
 }
 
+/** Whether a line on this stream can be written over, as a progress display does. */
+export function rewritable(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY && process.env['TERM'] !== 'dumb';
+}
+
 /** Marks a line or a word, for terminals. */
 export function styled(style: Style, text: string): string {
   const [on, off] = STYLES[style];

@@ -35,7 +35,14 @@ async function attach(name: string | undefined, options: AttachOptions): Promise
   using ending = new Ending();
   const client = connectTarget(name, options);
   const json = options.format === 'json';
-  const console = await ending.race(client.console());
+  const console = await ending.race(client.console()).catch((error: unknown) => {
+    if (error === ending.cause) return undefined;
+    throw error;
+  });
+  if (console === undefined) {
+    if (json) printJson({ name: client.name, reason: null });
+    return ending.code;
+  }
   let restore = (): void => undefined;
   const tell = (code: number): number => {
     if (json) printJson({ name: client.name, reason: console.reason ?? null });

@@ -141,6 +141,7 @@ async function drive(
     if (error === signals.reason) {
       if (options.format === 'json')
         printJson({ error: { code: 'INTERRUPTED', message: 'the client was interrupted' } });
+      say('interrupted');
       return signals.code;
     }
     throw error;

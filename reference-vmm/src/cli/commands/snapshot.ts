@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { ControlClient } from '../../control/client.ts';
 import type { SnapshotProgress } from '../../control/snapshot-schema.ts';
 import type { SnapshotInfo } from '../../snapshot/save.ts';
-import { bytes, formatOption, print, usageError } from '../output.ts';
+import { bytes, formatOption, print, rewritable, usageError } from '../output.ts';
 import { type TargetOptions, connectTarget } from '../target.ts';
 
 const EXAMPLES = `
@@ -46,7 +46,7 @@ export function registerSnapshot(program: Command): void {
         ...(base === undefined ? {} : { base: resolve(base) }),
         ...(track === true ? { track } : {}),
       };
-      const shown = options.format === 'text' && process.stderr.isTTY ? showProgress(client) : undefined;
+      const shown = options.format === 'text' && rewritable(process.stderr) ? showProgress(client) : undefined;
       let info: SnapshotInfo;
       try {
         info = await client.snapshot(request);
