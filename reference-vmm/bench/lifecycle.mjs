@@ -2,7 +2,7 @@
 // restore of a process takes, in others. `BENCH_HYPERVISOR=kvm` measures KVM; kvm-lifecycle.mjs does so in the rig.
 //
 // The guests compute all the time, so a vCPU that runs is seen by its counter of instructions, which the engine raises
-// every 4096 of them; on KVM by its exits. Restoring counts from the call of Vmm.restore() until then, with the checks
+// every 4096 of them; on KVM by its exits and doorbells, since it prints. Restoring counts from the call of Vmm.restore() until then, with the checks
 // of the snapshot that are the default.
 import { spawnSync } from 'node:child_process';
 import { createWriteStream, rmSync, statSync } from 'node:fs';
@@ -79,7 +79,9 @@ async function runs(vm, before) {
 }
 
 function progress(vm) {
-  return HYPERVISOR === 'wasm' ? vm.instructionCount() : vm.exitStatistics().total;
+  if (HYPERVISOR === 'wasm') return vm.instructionCount();
+  const rings = vm.devices.map(({ transport }) => transport.statistics.notifications);
+  return rings.reduce((sum, count) => sum + count, vm.exitStatistics().total);
 }
 
 async function pauses(vm, name) {
