@@ -64,6 +64,8 @@ export class Ending implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
+    // Until the process is gone, signals have its exit code and not their own effect.
+    if (this.#over) return;
     for (const remove of this.#handlers) remove();
   }
 
