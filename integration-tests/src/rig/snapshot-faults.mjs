@@ -5,7 +5,6 @@
 //   node snapshot-faults.mjs chain DIRECTORY kvm|wasm
 //
 // The last one compares the memory that a full and a differential snapshot of the same pause have, restored.
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -57,10 +56,16 @@ async function next(snapshot, name) {
   await report({ left, names: names() });
 }
 
-function digest({ memory }) {
-  const hash = createHash('sha256');
-  for (const { bytes } of memory.regions) hash.update(Buffer.from(bytes));
-  return hash.digest('hex');
+const PAGE = 4096;
+
+/** Addresses of the pages in which memory is not as it was. KVM has some of its own that a restore sets: its clocks. */
+function differences(regions, { memory }) {
+  return memory.regions.flatMap(({ guestAddress, bytes }, index) => {
+    const [now, before] = [Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), regions[index]];
+    return Array.from({ length: bytes.length / PAGE }, (_, page) => page * PAGE)
+      .filter((at) => now.compare(before, at, at + PAGE, at, at + PAGE) !== 0)
+      .map((at) => guestAddress + at);
+  });
 }
 
 async function chain(directory, hypervisor) {
@@ -75,11 +80,12 @@ async function chain(directory, hypervisor) {
   await vm.pause();
   await vm.snapshot(place('two'), { base: place('one') });
   await vm.snapshot(place('whole'));
-  const digests = { paused: digest(vm) };
+  const paused = vm.memory.regions.map(({ bytes }) => Buffer.from(bytes));
+  const pages = {};
   await vm[Symbol.asyncDispose]();
   for (const name of ['two', 'whole']) {
     const copy = await Vmm.restore(place(name), { name: `${name}-${process.pid}`, paused: true });
-    digests[name] = digest(copy);
+    pages[name] = differences(paused, copy);
     await copy.resume();
     await tell(copy, 'three', 'heard 3');
     await copy.reset();
@@ -95,7 +101,7 @@ async function chain(directory, hypervisor) {
     },
     ({ code }) => code,
   );
-  await report({ memoryBytes, digests, other });
+  await report({ memoryBytes, pages, other });
 }
 
 const [mode, ...args] = process.argv.slice(2);
