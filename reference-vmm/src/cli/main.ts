@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { CommanderError } from 'commander';
 import { VmmError } from '../errors.ts';
 import { EXIT_FAILURE, EXIT_SIGNAL, EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
+import { HELP_WIDTH, fitHelp } from './help-text.ts';
 import { describeError, say } from './messages.ts';
 import { asksForJson, printJson, printJsonError } from './output.ts';
 import { commandOf, createProgram, version } from './program.ts';
@@ -24,7 +25,7 @@ try {
     each.configureOutput({
       writeOut: (text) => {
         if (json) help += text;
-        else process.stdout.write(text);
+        else process.stdout.write(fitHelp(text, process.stdout.columns || HELP_WIDTH));
       },
       writeErr: (text) => void process.stderr.write(text),
     });

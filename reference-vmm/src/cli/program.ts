@@ -36,6 +36,7 @@ export async function createProgram(name?: string): Promise<Command> {
     .exitOverride()
     .showHelpAfterError('(try reference-vmm --help)')
     .enablePositionalOptions()
+    .configureHelp({ subcommandTerm: (command) => [command.name(), ...command.aliases()].join(', ') })
     .addOption(formatOption().hideHelp());
   const only = name === undefined || !Object.hasOwn(COMMANDS, name) ? undefined : COMMANDS[name];
   for (const load of only === undefined ? Object.values(COMMANDS) : [only]) (await load())(program);

@@ -46,7 +46,8 @@ export function registerSnapshot(program: Command): void {
         ...(base === undefined ? {} : { base: resolve(base) }),
         ...(track === true ? { track } : {}),
       };
-      const shown = options.format === 'text' && rewritable(process.stderr) ? showProgress(client) : undefined;
+      const shown =
+        options.format === 'text' && rewritable(process.stderr) ? showProgress(client) : undefined;
       let info: SnapshotInfo;
       try {
         info = await client.snapshot(request);
