@@ -55,6 +55,8 @@ export { DEFAULT_CMDLINES, defaultCmdline } from './machine/platform.ts';
 export type { VmmOperation, VmmState } from './lifecycle.ts';
 export type { Replacements } from './snapshot/saved-config.ts';
 export type { RestoreOptions, SnapshotOptions } from './snapshot/restore.ts';
+export type { SnapshotInfo } from './snapshot/save.ts';
+export type { SnapshotProgress, SnapshotRequest } from './control/snapshot-schema.ts';
 export type { VmSummary } from './status-file.ts';
 export type { StopReason } from './stop-reason.ts';
 export type { VmmHost } from './vm-parts.ts';

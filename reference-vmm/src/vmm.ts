@@ -168,10 +168,12 @@ export class Vmm implements AsyncDisposable {
   /**
    * Writes everything of the guest's into a directory, for {@link restore}. The guest stands still while its memory is
    * written, and goes on afterwards if it ran before. A snapshot that is there already is replaced when the new one is
-   * complete and on disk. Disks are not part of it: a copy of them is to be made while the VM is paused.
+   * complete and on disk. Disks are not part of it: a copy of them is to be made while the VM is paused. With `base` only the
+   * memory that changed since another snapshot is written, which has to stay.
    *
    * @throws VmmError `WRONG_STATE` unless it runs or is paused, `SNAPSHOT_FAILED` when it cannot be written, `NOT_SUPPORTED`
-   *   for a disk whose overlay is in memory; the signal's reason
+   *   for a disk whose overlay is in memory; `SNAPSHOT_MISMATCH` for a base that is none of this VM, and what opening it for
+   *   {@link restore} throws; the signal's reason
    */
   async snapshot(directory: string, options: SnapshotOptions = {}): Promise<SnapshotInfo> {
     return await takeSnapshot(this.#run, directory, options);
