@@ -82,6 +82,7 @@ const SAME: Readonly<Record<string, readonly [string | readonly string[] | boole
   debug: [true, true],
   detach: [true, true],
   interactive: [true, true],
+  tty: [true, true],
 };
 
 describe('flags, environment and file', () => {
