@@ -17,9 +17,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { jest } from '@jest/globals';
-import { type StopReason, VmBuilder, Vmm } from '@vmm/reference-vmm';
+import { VmBuilder, Vmm } from '@vmm/reference-vmm';
 import { MemoryBlockBackend } from '@vmm/virtio-devices';
-import { KvmPlace } from './kvm-support.ts';
+import { type FirstReport, type SecondReport, expectToGoOn, numbers } from './snapshot-reports.ts';
 import { Scratch } from './support.ts';
 
 /** Only a hang reaches it: an emulated machine and VMs in it, on a busy one. */
@@ -27,27 +27,6 @@ jest.setTimeout(900_000);
 
 const SCRIPT = fileURLToPath(new URL('rig/snapshot.mjs', import.meta.url));
 const RECORD = 4096;
-/** Of the guest's uptime, in seconds. */
-const STEP = 0.01;
-
-interface FirstReport {
-  readonly state: string;
-  readonly lines: readonly string[];
-  /** How many lines there were when either snapshot was asked for. */
-  readonly before: number;
-  readonly again: number;
-  /** Seconds from its start until the second one was there. */
-  readonly ran: number;
-}
-
-interface SecondReport {
-  readonly states: readonly string[];
-  readonly lines: readonly string[];
-  readonly end: StopReason;
-  /** Seconds from its resumption until it counted for the first time. */
-  readonly ran: number;
-}
-
 interface Ended {
   readonly stdout: string;
   readonly signal: string | null;
@@ -64,15 +43,6 @@ async function run(...args: readonly string[]): Promise<Ended> {
   }
 }
 
-/** Numbers of lines like `count 7 …`. */
-function numbers(lines: readonly string[], word: string): number[] {
-  return lines.filter((line) => line.startsWith(`${word} `)).map((line) => Number(line.split(' ')[1]));
-}
-
-function uptimes(lines: readonly string[]): number[] {
-  return lines.filter((line) => line.startsWith('count ')).map((line) => Number(line.split(' ')[2]));
-}
-
 /** Numbers of the records on a disk, up to the first that is not there. */
 function records(disk: string): number {
   const bytes = readFileSync(disk);
@@ -80,27 +50,6 @@ function records(disk: string): number {
     const record = `record ${n}\n`;
     if (bytes.toString('latin1', n * RECORD, n * RECORD + record.length) !== record) return n - 1;
   }
-}
-
-function consecutive(values: readonly number[]): boolean {
-  return values.every((value, index) => index === 0 || value === values[index - 1]! + 1);
-}
-
-/** It goes on where it was when it was snapshotted for the second time, and ends as it was told. */
-function expectToGoOn(first: FirstReport, { states, lines, end, ran }: SecondReport): void {
-  expect(states).toEqual(['paused', 'running']);
-  const counts = numbers(lines, 'count');
-  // Where it was when it was snapshotted for the second time, and every number once.
-  expect(counts[0]).toBeGreaterThan(numbers(first.lines.slice(0, first.again), 'count').at(-1)!);
-  expect(counts[0]).toBeLessThanOrEqual(numbers(first.lines, 'count').at(-1)! + 1);
-  expect(consecutive(counts)).toBe(true);
-  const spins = numbers(lines, 'spin');
-  expect(spins[0]).toBeGreaterThan(numbers(first.lines.slice(0, first.again), 'spin').at(-1)!);
-  expect(spins.every((value, index) => index === 0 || value === spins[index - 1]! + 500)).toBe(true);
-  // Its clock went on only while it ran: hundredths of seconds are what it tells.
-  expect(uptimes(lines)[0]).toBeLessThan(first.ran + ran + STEP);
-  expect(lines.at(-1)).toBe('told end');
-  expect(end).toEqual({ kind: 'exited', code: 7 });
 }
 
 describe('snapshots on the software hypervisor', () => {
@@ -329,29 +278,5 @@ describe('snapshots on the software hypervisor', () => {
       }
       await ending[Symbol.asyncDispose]();
     });
-  });
-});
-
-describe('snapshots on KVM, x86_64', () => {
-  const place = new KvmPlace('x86_64');
-  beforeAll(async () => {
-    place.put('disk', new Uint8Array(8 << 20));
-    await place.open();
-  });
-  afterAll(() => place[Symbol.asyncDispose]());
-
-  it.each([
-    ['mmio', 1],
-    ['pci', 2],
-  ] as const)('over %s with %i vCPUs, a guest goes on in another process', async (transport, cpus) => {
-    const disk = await place.copy('disk');
-    const snapshot = `${disk}-${transport}`;
-    const run = async (...args: readonly string[]): Promise<string> =>
-      (await place.script('integration-tests/src/rig/snapshot.mjs', args)).stdout.toString();
-    const first = JSON.parse(
-      await run('first', snapshot, disk, 'kvm', transport, String(cpus)),
-    ) as FirstReport;
-    const second = JSON.parse(await run('second', snapshot, `kvm-${process.pid}`)) as SecondReport;
-    expectToGoOn(first, second);
   });
 });
