@@ -157,6 +157,8 @@ function check<T>(value: unknown, schema: v.GenericSchema<unknown, T>, what: str
 
 /** Resolves when the client has taken what was written, or has gone. */
 export function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  // Neither will be told any more.
+  if (signal.aborted || response.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
     const done = (): void => {
       response.off('drain', done);
