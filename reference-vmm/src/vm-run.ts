@@ -147,6 +147,8 @@ export class VmRun {
       this.fail(error);
       throw error;
     }
+    // Not when it was stopped meanwhile.
+    this.lifecycle.check('reset');
     clearTimeout(this.#panicTimer);
     this.#panic = undefined;
     this.events.tell({ kind: 'reset' });

@@ -48,7 +48,11 @@ export function describeList(vms: readonly (VmSummary | SilentVm)[]): string {
   ]).split(/(?<=\n)/);
   const marked = lines.map((line, index) => {
     const state = vms[index]?.state;
-    return state === 'running' ? line : styled(state === 'paused' ? 'yellow' : 'red', line);
+    return state === 'running' ? line : styled(isOver(state) ? 'red' : 'yellow', line);
   });
   return [styled('bold', titles), ...marked].join('');
+}
+
+function isOver(state: string | undefined): boolean {
+  return state === 'failed' || state === 'stopped' || state === 'unreachable';
 }
