@@ -155,6 +155,18 @@ describe('--format json is one object on standard output', () => {
   });
 });
 
+it('the environment names the VM and the grace, and a bad value is told by its variable', async () => {
+  const [named, grace, format] = await Promise.all([
+    cli(['pause', '--format', 'json'], { env: { ...env, REFERENCE_VMM_NAME: 'nobody' } }),
+    cli(['stop', 'nobody', '--format', 'json'], { env: { ...env, REFERENCE_VMM_GRACE: 'soon' } }),
+    cli(['list'], { env: { ...env, REFERENCE_VMM_FORMAT: 'xml' } }),
+  ]);
+  expect([named.code, expectOneObject(named)]).toMatchObject([1, { error: { code: 'NO_SUCH_VM' } }]);
+  expect([grace.code, expectOneObject(grace)]).toMatchObject([2, { error: { code: 'INVALID_CONFIG' } }]);
+  expect(grace.stderr).toMatch(/REFERENCE_VMM_GRACE: "soon" is not a duration/);
+  expect([format.code, format.stderr]).toEqual([2, expect.stringContaining('REFERENCE_VMM_FORMAT')]);
+});
+
 describe('colours', () => {
   const CSI = '\x1b[';
   const listed = async (options: NodeJS.ProcessEnv): Promise<string> =>
