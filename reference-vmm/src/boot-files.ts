@@ -6,6 +6,7 @@ import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
+import { TERMINAL_SETUP } from './guest/console.ts';
 import { type GuestModule, prepareGuest } from './guest/guest.ts';
 import { POWER_BUTTON_SETUP, powerButtonDrivers } from './guest/power-button.ts';
 import { runArchive } from './guest/run-archive.ts';
@@ -46,7 +47,11 @@ export async function bootFiles(
   const run = runArchive({
     hostname: config.name,
     modules: guest.modules([...driversFor(config, devices), ...powerButtonDrivers(arch)]),
-    setup: [...devices.flatMap(({ setup }) => setup ?? []), POWER_BUTTON_SETUP],
+    setup: [
+      ...devices.flatMap(({ setup }) => setup ?? []),
+      POWER_BUTTON_SETUP,
+      ...(config.command !== undefined && config.terminal === true ? [TERMINAL_SETUP] : []),
+    ],
     command: config.command,
     files: [...agentFiles(arch), ...(config.guestFiles ?? [])],
   });

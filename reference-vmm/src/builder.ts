@@ -35,6 +35,7 @@ export class VmBuilder {
   #initrd: string | undefined;
   #cmdline: string | undefined;
   #command: readonly string[] | undefined;
+  #terminal = false;
   #hypervisor: HypervisorChoice | undefined;
   #arch: Architecture | undefined;
   #irqchip: IrqChipMode | undefined;
@@ -181,6 +182,12 @@ export class VmBuilder {
     return this;
   }
 
+  /** The command gets the console as its terminal, instead of standard streams. */
+  terminal(terminal = true): this {
+    this.#terminal = terminal;
+    return this;
+  }
+
   /** More files for the built-in guest, in the order of the calls; directories come before what they hold. */
   guestFiles(entries: readonly CpioEntry[]): this {
     this.#guestFiles.push(...entries);
@@ -228,6 +235,7 @@ export class VmBuilder {
       ...(this.#initrd === undefined ? {} : { initrd: this.#initrd }),
       ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),
       ...(this.#command === undefined ? {} : { command: this.#command }),
+      ...(this.#terminal ? { terminal: true } : {}),
       ...(this.#guestFiles.length === 0 ? {} : { guestFiles: [...this.#guestFiles] }),
       ...(this.#guestArchive === undefined ? {} : { guestArchive: this.#guestArchive }),
     };

@@ -61,6 +61,8 @@ export interface VmmConfig {
   readonly devices?: readonly CustomDeviceConfig[];
   /** Program and arguments that the built-in guest runs instead of a shell. */
   readonly command?: readonly string[];
+  /** The command has the console as its terminal, instead of standard streams. Default false. */
+  readonly terminal?: boolean;
   /** More files for the built-in guest; directories come before what they hold. */
   readonly guestFiles?: readonly CpioEntry[];
   /** Host path of an uncompressed cpio archive (newc) with more of them. */

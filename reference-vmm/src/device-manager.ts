@@ -12,6 +12,7 @@ import type { RingKind, VmmConfig } from './config.ts';
 import { closeDevices } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
+import { CONSOLE_READY } from './guest/console.ts';
 import { AGENT_PORT, COMMAND_PORTS } from './guest/init.ts';
 import { restoring } from './machine/machine-state.ts';
 import type { Machine } from './machine/machine.ts';
@@ -34,6 +35,8 @@ export interface AttachedDevice {
   readonly transport: VirtioTransport;
 }
 
+/** Milliseconds from the guest's console on, after which what was typed goes to it whatever it said. */
+const READY_LIMIT = 10_000;
 const ACKNOWLEDGED = new TextEncoder().encode('done\n');
 
 /** Longest answer of the guest's init on the control port, in bytes. */
@@ -93,6 +96,11 @@ export class DeviceManager implements AsyncDisposable {
   #control = '';
   /** When the guest's driver opened the console. */
   #consoleOpened: number | undefined;
+  /** It says when what is typed is read. */
+  readonly #builtIn: boolean;
+  readonly #typing: (() => void)[] = [];
+  #consoleReady = false;
+  #fallback: NodeJS.Timeout | undefined;
   #closed: Promise<void> | undefined;
   #forwarder: VsockForwarder | undefined;
 
@@ -110,6 +118,7 @@ export class DeviceManager implements AsyncDisposable {
     this.#debug = debug;
     this.#prepared = prepared;
     this.#ring = config.ring ?? 'split';
+    this.#builtIn = config.kernel === undefined;
     console.onInput = (bytes) => this.#consoleInput(bytes);
     this.#virtioConsole = new VirtioConsole({
       console: {
@@ -120,10 +129,17 @@ export class DeviceManager implements AsyncDisposable {
     });
     this.#virtioConsole.console.onGuestOpen = (open) => {
       this.#consoleOpened = open ? performance.now() : undefined;
+      // A guest of other files may not say that it reads.
+      if (open) this.#fallback = setTimeout(() => this.#readsConsole(), READY_LIMIT).unref();
     };
-    this.streams = config.command === undefined ? undefined : this.#commandStreams();
+    this.streams =
+      config.command === undefined || config.terminal === true ? undefined : this.#commandStreams();
     this.#port('control').onOutput = (bytes) => {
       this.#control = (this.#control + new TextDecoder().decode(bytes)).slice(0, CONTROL_LIMIT);
+      while (this.#control.startsWith(CONSOLE_READY)) {
+        this.#control = this.#control.slice(CONSOLE_READY.length);
+        this.#readsConsole();
+      }
       // The guest's init waits for this before it powers off: a kernel may reset devices, and with them
       // output that their reader has not taken, on the way down.
       if (this.exitCode !== undefined)
@@ -215,6 +231,7 @@ export class DeviceManager implements AsyncDisposable {
       restoring(name, () => transport.restore(devices[index]!.state));
     if (this.#virtioConsole.console.guestOpen) this.#consoleOpened = performance.now();
     this.#control = control;
+    this.#readsConsole();
   }
 
   /** Ends what devices have in flight, connections among it; the vCPUs must have stopped. */
@@ -226,6 +243,7 @@ export class DeviceManager implements AsyncDisposable {
   restart(): void {
     this.reset();
     this.#control = '';
+    this.#consoleReady = false;
     this.#console.restart();
   }
 
@@ -287,10 +305,21 @@ export class DeviceManager implements AsyncDisposable {
     return this.#virtioConsole.ports[COMMAND_PORTS[name].id]!;
   }
 
-  /** The virtio console once the guest has it open, and the serial port before. */
+  /** What was typed before goes to the guest now. */
+  #readsConsole(): void {
+    clearTimeout(this.#fallback);
+    this.#consoleReady = true;
+    for (const wake of this.#typing.splice(0)) wake();
+  }
+
+  /** The virtio console, when the guest has it open, or the built-in guest reads it; before, what may read the serial port. */
   async #consoleInput(bytes: Uint8Array): Promise<void> {
     const port = this.#virtioConsole.console;
-    if (!port.guestOpen) return this.#machine.serial.write(bytes);
+    if (!this.#builtIn) {
+      if (!port.guestOpen) return this.#machine.serial.write(bytes);
+    } else if (!this.#consoleReady) {
+      await new Promise<void>((resolve) => this.#typing.push(resolve));
+    }
     port.write(bytes);
     await port.drained();
   }

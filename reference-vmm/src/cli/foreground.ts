@@ -5,8 +5,9 @@ import type { StopReason } from '../stop-reason.ts';
 import type { Vmm } from '../vmm.ts';
 import type { Ending } from './ending.ts';
 import { EXIT_SIGNAL, EXIT_VMM } from './exit-codes.ts';
-import { show, typeInto } from './interaction.ts';
+import { type Console, show, typeInto } from './interaction.ts';
 import { describeError, say } from './messages.ts';
+import { followSize, terminalSize } from './terminal-size.ts';
 
 const KERNEL_LOG_LIMIT = 256 * 1024;
 
@@ -36,6 +37,12 @@ class KernelLog {
   }
 }
 
+/**
+ * What of standard input goes to the guest: all of it, nothing, or what fits: a terminal to a terminal, and to a command
+ * without one only what is no terminal.
+ */
+export type InputMode = 'always' | 'never' | 'fitting';
+
 /** How a VM in the foreground is driven. */
 export interface ForegroundOptions {
   /** Kernel messages of a VM with a command go to standard error at once. */
@@ -44,6 +51,7 @@ export interface ForegroundOptions {
   readonly connected: boolean;
   /** What the guest prints as its output; standard error where standard output has another use. */
   readonly output: NodeJS.WriteStream;
+  readonly input: InputMode;
   /** Lets the guest run, once everything is connected. */
   readonly begin: () => Promise<void> | void;
 }
@@ -58,7 +66,7 @@ export async function drive(vm: Vmm, options: ForegroundOptions, ending: Ending)
 
 async function driveCommand(
   vm: Vmm,
-  { debug, output: target, begin }: ForegroundOptions,
+  { debug, output: target, input, begin }: ForegroundOptions,
   ending: Ending,
 ): Promise<StopReason> {
   const { stdin, stdout, stderr } = vm.streams!;
@@ -72,7 +80,7 @@ async function driveCommand(
     if (isErrno(error, 'EPIPE')) ending.end(EXIT_SIGNAL + constants.signals.SIGPIPE, undefined);
     else ending.end(EXIT_VMM, `standard output: ${describeError(error)}`);
   });
-  if (process.stdin.isTTY) stdin.end();
+  if (input === 'never' || (input === 'fitting' && process.stdin.isTTY)) stdin.end();
   else pipeline(process.stdin, stdin).catch(() => undefined);
   await begin();
   const reason = await ending.race(vm.stopped);
@@ -82,13 +90,18 @@ async function driveCommand(
   return reason;
 }
 
-async function interact(vm: Vmm, { output, begin }: ForegroundOptions, ending: Ending): Promise<StopReason> {
+async function interact(
+  vm: Vmm,
+  { output, input, begin }: ForegroundOptions,
+  ending: Ending,
+): Promise<StopReason> {
   show(vm.console, output);
   const console = {
     stream: vm.console,
     resize: (columns: number, rows: number) => vm.resizeConsole(columns, rows),
   };
-  const detach = typeInto(console, () => ending.end(0, 'left; the VM is gone'));
+  const detach =
+    input === 'never' ? watchSize(console) : typeInto(console, () => ending.end(0, 'left; the VM is gone'));
   try {
     await begin();
     return await ending.race(vm.stopped);
@@ -96,6 +109,14 @@ async function interact(vm: Vmm, { output, begin }: ForegroundOptions, ending: E
     detach();
     process.stdin.destroy();
   }
+}
+
+/** A console that is only looked at has a size all the same. @returns what ends it */
+function watchSize(console: Console): () => void {
+  const tell = ({ columns, rows }: { columns: number; rows: number }): void => console.resize(columns, rows);
+  const size = terminalSize();
+  if (size !== undefined) tell(size);
+  return followSize(tell);
 }
 
 /** Tells how a VM ended, and answers the exit code. */

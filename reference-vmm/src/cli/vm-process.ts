@@ -7,7 +7,7 @@ import { BackgroundReporter, type Outcome, startInBackground } from './backgroun
 import { type ConsoleTarget, connectConsole } from './console.ts';
 import { Ending } from './ending.ts';
 import { EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
-import { conclude, drive } from './foreground.ts';
+import { type InputMode, conclude, drive } from './foreground.ts';
 import { describeError, say } from './messages.ts';
 import { type FormatOption, print, printJson, printJsonError } from './output.ts';
 
@@ -21,8 +21,10 @@ export interface ProcessOptions extends FormatOption {
 export interface VmProcess {
   /** The command returns when the guest runs. */
   readonly detach: boolean;
-  /** Standard input of a command stays open for viewers where there is no terminal. */
+  /** Standard input is passed on, and stays open for viewers of a detached command. */
   readonly interactive: boolean;
+  /** There is a terminal, into which nothing is typed unless `interactive` says so. */
+  readonly tty?: boolean;
   readonly debug: boolean;
   /** Where the console is, unless it is standard input and output. */
   readonly target: ConsoleTarget | undefined;
@@ -74,7 +76,11 @@ async function runInForeground(subject: VmProcess, options: ProcessOptions, endi
       name = vm.name;
       const output = json ? process.stderr : process.stdout;
       const begin = (): Promise<void> | void => subject.begin(vm);
-      return await drive(vm, { debug: subject.debug, connected, output, begin }, ending);
+      return await drive(
+        vm,
+        { debug: subject.debug, connected, output, begin, input: inputOf(subject) },
+        ending,
+      );
     });
     if (json) printJson({ name, ...result, duration: duration() });
     return result.exitCode;
@@ -145,6 +151,11 @@ async function begun(vm: Vmm, ending: Ending): Promise<void> {
     for await (const state of vm.states()) if (state !== 'created' && state !== 'starting') return;
   })();
   await ending.race(waiting);
+}
+
+function inputOf({ interactive, tty = false }: VmProcess): InputMode {
+  if (interactive) return 'always';
+  return tty ? 'never' : 'fitting';
 }
 
 function exitCodeOf(error: unknown): number {

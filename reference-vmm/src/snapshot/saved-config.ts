@@ -55,6 +55,7 @@ export interface SavedConfig {
   /** How many devices of one's own there are. */
   readonly devices: number;
   readonly command?: readonly string[];
+  readonly terminal?: boolean;
   /** Absent where the snapshot cannot have it. */
   readonly boot?: SavedBoot;
 }
@@ -158,12 +159,13 @@ export const savedConfigSchema: v.GenericSchema<unknown, SavedConfig> = v.strict
   ),
   devices: integer,
   command: v.exactOptional(v.array(text)),
+  terminal: v.exactOptional(v.boolean()),
   boot: v.exactOptional(boot),
 });
 
 /** @throws VmmError `NOT_SUPPORTED` for what only the process of the VM has */
 export function saveConfig(config: VmmConfig): SavedConfig {
-  const { name, cpus, memory, irqchip, cpu, transport, ring, balloon, command } = config;
+  const { name, cpus, memory, irqchip, cpu, transport, ring, balloon, command, terminal } = config;
   const { disks, networks = [], shares = [], devices = [], vsock } = config;
   const saved = {
     name,
@@ -180,6 +182,7 @@ export function saveConfig(config: VmmConfig): SavedConfig {
     balloon,
     devices: devices.length,
     command,
+    terminal,
     boot: saveBoot(config),
   };
   // Without what is undefined.

@@ -5,7 +5,7 @@ import { parseDuration } from '../../units.ts';
 import { BACKGROUND_OPTION } from '../background.ts';
 import { type ConsoleTarget } from '../console.ts';
 import { say } from '../messages.ts';
-import { type FormatOption, formatOption } from '../output.ts';
+import { type FormatOption, formatOption, usageError } from '../output.ts';
 import { builderOf } from '../run-config/builder.ts';
 import { environmentName, longName } from '../run-config/flags.ts';
 import { CONFIG_VARIABLE, effectiveConfig } from '../run-config/layers.ts';
@@ -33,6 +33,9 @@ export interface Plan {
 /** @throws VmmError `INVALID_CONFIG`, `FILE_NOT_FOUND`, `FILE_UNREADABLE` */
 export function settle(command: readonly string[], options: RunOptions): Plan {
   const config = effectiveConfig(options, command);
+  const { interactive, tty, detach } = config;
+  if (interactive && tty && !detach && config.console === 'stdio' && !process.stdin.isTTY)
+    throw usageError('-i with -t needs a terminal as standard input: leave -t out');
   const builder = builderOf(config);
   builder.host({ progress: say, ...(config.debug ? { debug: say } : {}) });
   return {
@@ -48,6 +51,8 @@ Examples:
   reference-vmm run                                    a busybox shell on Debian's kernel
   reference-vmm run -- sh -c 'echo hi; exit 7'         one command; its output and exit code
   tar c . | reference-vmm run -- tar t                 standard input goes to the command
+  reference-vmm run -it -- vi /etc/profile             a command with a terminal
+  echo 'uname -a' | reference-vmm run -i               a script for sh
   reference-vmm run -d disk.img,ro -- mount -o ro /dev/vda /mnt
   reference-vmm run -d disk.img,overlay=changes.img,iops=500 -- mount /dev/vda /mnt
   reference-vmm run --net user,tcp=8080:80 -- httpd -f -p 80

@@ -35,11 +35,12 @@ async function run(command: readonly string[], options: RunOptions): Promise<num
     return EXIT_USAGE;
   }
   const { config, builder, target, timeout } = plan;
-  const { detach, interactive, debug } = config;
+  const { detach, interactive, tty, debug } = config;
   return await runProcess(
     {
       detach,
       interactive,
+      tty,
       debug,
       target,
       timeout: timeout === undefined ? undefined : { milliseconds: timeout, text: String(config.timeout) },

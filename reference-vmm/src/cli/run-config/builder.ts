@@ -30,8 +30,14 @@ export function builderOf(config: RunConfig): VmBuilder {
   if (vsock !== undefined) builder.vsock(vsock.cid, vsock.path === undefined ? {} : { path: vsock.path });
   if (balloon !== undefined) builder.balloon({ ...balloon, target: sizeOf(balloon.target ?? 0) });
   if (config.guestFiles !== undefined) builder.guestArchive(config.guestFiles);
-  if (config.command !== undefined) builder.command(...config.command);
+  if (config.command !== undefined) builder.command(...config.command).terminal(config.tty);
+  else if (readsScript(config)) builder.command('sh');
   return builder;
+}
+
+/** The shell that the built-in guest has anyway sits at a terminal; who wants it to have none is to get what it prints, alone. */
+function readsScript({ interactive, tty, detach, kernel }: RunConfig): boolean {
+  return interactive && !tty && !detach && kernel === undefined;
 }
 
 function sizeOf(size: Size): number {

@@ -81,6 +81,7 @@ export interface RunConfig {
   readonly debug: boolean;
   readonly detach: boolean;
   readonly interactive: boolean;
+  readonly tty: boolean;
   readonly command?: readonly string[];
 }
 
@@ -369,7 +370,14 @@ const entries = {
     false,
   ),
   interactive: v.exactOptional(
-    on('-i, --interactive', "with --detach: keep the command's standard input open for attach"),
+    on(
+      '-i, --interactive',
+      'pass standard input on, a terminal too; without a command and -t to sh; with --detach: keep it open for attach',
+    ),
+    false,
+  ),
+  tty: v.exactOptional(
+    on('-t, --tty', 'give the command a terminal, the console; with -i what is typed goes there'),
     false,
   ),
   command: v.exactOptional(
