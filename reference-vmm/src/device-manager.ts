@@ -129,8 +129,9 @@ export class DeviceManager implements AsyncDisposable {
     });
     this.#virtioConsole.console.onGuestOpen = (open) => {
       this.#consoleOpened = open ? performance.now() : undefined;
-      // A guest of other files may not say that it reads.
-      if (open) this.#fallback = setTimeout(() => this.#readsConsole(), READY_LIMIT).unref();
+      // With files of somebody else the guest may not say that it reads.
+      if (open && (config.guestFiles ?? config.guestArchive) !== undefined)
+        this.#fallback = setTimeout(() => this.#readsConsole(), READY_LIMIT).unref();
     };
     this.streams =
       config.command === undefined || config.terminal === true ? undefined : this.#commandStreams();
