@@ -86,20 +86,11 @@ describe('RuntimeDirectory', () => {
     const runtime = join(base, 'reference-vmm');
     const dead = `${deadPid()}-1`;
     const { pid, startTime } = ownIdentity();
-    for (const name of [
-      `.claim-${dead}-a`,
-      `.gone-${dead}-b`,
-      `.stale-${dead}-c`,
-      `.claim-${pid}-${startTime}-d`,
-    ]) {
+    const own = `.claim-${pid}-${startTime}-d`;
+    for (const name of [`.claim-${dead}-a`, `.gone-${dead}-b`, own])
       mkdirSync(join(runtime, name), { recursive: true, mode: 0o700 });
-    }
-    // The VM whose directory it had moved aside lives.
-    const alive = join(runtime, `.stale-${dead}-c`, 'alive');
-    mkdirSync(alive);
-    writeFileSync(join(alive, 'vm.json'), JSON.stringify(ownIdentity()));
-    expect(runtimeEntries()).toMatchObject([{ name: 'alive', holder: { pid } }]);
-    expect(readdirSync(runtime).sort()).toEqual([`.claim-${pid}-${startTime}-d`, 'alive']);
+    expect(runtimeEntries()).toEqual([]);
+    expect(readdirSync(runtime)).toEqual([own]);
   });
 
   it('tells who holds a name, and cleans up after those who are gone', () => {

@@ -1,12 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import {
+  closeSync,
+  constants,
   existsSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
-  unlinkSync,
+  rmdirSync,
   writeFileSync,
 } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -21,22 +23,16 @@ const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
 
 const STATE_FILE = 'vm.json';
 /** Directories that are being made or removed, by the process that does it; no VM name starts with a dot. */
-const TRANSIENT = /^\.(claim|stale|gone)-(\d+)-(\d*)-/;
-const CLAIM_ATTEMPTS = 3;
+const TRANSIENT = /^\.(?:claim|gone)-(\d+)-(\d*)-/;
+const CLAIM_ATTEMPTS = 10;
+const DESCRIPTORS = '/proc/self/fd';
 
-/** Who holds a directory. */
-interface Holder extends ProcessIdentity {
-  /** Of this claim and no other. */
-  readonly claim?: string | undefined;
-}
-
-const holderSchema: v.GenericSchema<unknown, Holder> = v.object({
+const holderSchema: v.GenericSchema<unknown, ProcessIdentity> = v.object({
   pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   startTime: v.string(),
-  claim: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
 });
 /** Who holds what a crash of the machine left with half a state file. */
-const NOBODY: Holder = { pid: 0, startTime: 'none' };
+const NOBODY: ProcessIdentity = { pid: 0, startTime: 'none' };
 
 /** The directory of a VM whose process lives. */
 export interface RuntimeEntry {
@@ -70,10 +66,7 @@ export class RuntimeDirectory implements Disposable {
     const path = join(base, name);
     const fresh = transient(base, 'claim');
     try {
-      const claim = randomBytes(8).toString('hex');
-      const holder: Holder = { ...ownIdentity(), claim };
-      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(holder)}\n`, { mode: 0o600 });
-      writeFileSync(join(fresh, markerOf(claim)), '', { mode: 0o600 });
+      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(ownIdentity())}\n`, { mode: 0o600 });
       for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
         try {
           renameSync(fresh, path);
@@ -85,8 +78,10 @@ export class RuntimeDirectory implements Disposable {
             });
           }
         }
+        // In this order: one that is emptied or claimed meanwhile has what tells whose it is, or nothing.
+        const names = namesIn(path);
         const other = readHolder(path);
-        if (other === undefined && existsSync(path)) {
+        if (other === undefined && names.length > 0 && !names.includes(STATE_FILE)) {
           throw new VmmError('RUNTIME_DIRECTORY', `${path} is not the directory of a VM: remove it`);
         }
         if (other !== undefined && isAlive(other)) {
@@ -132,7 +127,7 @@ export class RuntimeDirectory implements Disposable {
     this.#released = true;
     process.off('exit', this.#onExit);
     // Half a directory must not be found under the name, should this process be killed meanwhile.
-    discard(this.#base, this.path, 'gone');
+    discard(this.#base, this.path);
   }
 }
 
@@ -175,8 +170,7 @@ export function runtimeEntry(name: string): RuntimeEntry {
   const holder = readHolder(path);
   if (holder === undefined || !isAlive(holder))
     throw new VmmError('NO_SUCH_VM', `no VM named "${name}" runs`);
-  const { pid, startTime } = holder;
-  return { name, path, holder: { pid, startTime } };
+  return { name, path, holder };
 }
 
 /** Removes the directory of a VM whose process is gone. @throws VmmError `RUNTIME_DIRECTORY` */
@@ -184,62 +178,75 @@ export function removeStaleEntry(name: string): void {
   removeIfStale(baseDirectory(), name);
 }
 
-/** Removes what killed processes were making or removing, and puts back what they had only moved aside. */
+/** Removes what killed processes were making or removing. */
 function removeTransient(base: string): void {
   for (const name of readdirSync(base)) {
     const match = TRANSIENT.exec(name);
-    if (match === null || isAlive({ pid: Number(match[2]), startTime: match[3] ?? '' })) continue;
-    if (match[1] === 'stale') giveBack(base, name);
+    if (match === null || isAlive({ pid: Number(match[1]), startTime: match[2] ?? '' })) continue;
     removeAside(join(base, name));
   }
 }
 
 /**
- * Removes a directory whose holder is gone. The right to do so has who removes the marker of its claim: one process, and
- * not of a claim made meanwhile. Where the marker is gone, with a process that was killed right then, the directory is moved
- * aside and looked at again.
+ * Removes a directory whose holder is gone; several processes may do so at once. A new claim replaces the directory when it is
+ * empty: so it is emptied by its descriptor, which never leads to the directory of that claim, and what tells whose it is
+ * goes last.
  *
  * @returns who holds the directory, if somebody does
  */
 function removeIfStale(base: string, name: string): ProcessIdentity | undefined {
   const path = join(base, name);
   const seen = readHolder(path);
-  if (seen === undefined) return undefined;
-  const { pid, startTime, claim } = seen;
-  if (isAlive(seen)) return { pid, startTime };
-  if (claim !== undefined && !removed(join(path, markerOf(claim))) && readHolder(path)?.claim !== claim)
+  if (seen === undefined || isAlive(seen)) return seen;
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch {
     return undefined;
-  discard(base, path, 'stale', name);
+  }
+  try {
+    const same = existsSync(DESCRIPTORS) ? join(DESCRIPTORS, String(fd)) : path;
+    const holder = readHolder(same);
+    if (holder === undefined || isAlive(holder)) return undefined;
+    removeLeftovers(same);
+    for (const each of readdirSync(same)) if (each !== STATE_FILE) remove(join(same, each));
+    remove(join(same, STATE_FILE));
+  } catch {
+    // Another process removes it at the same time.
+  } finally {
+    closeSync(fd);
+  }
+  try {
+    // Fails for the directory of a new claim, which is not empty.
+    rmdirSync(path);
+  } catch {
+    // Taken by another, or removed.
+  }
   return undefined;
 }
 
-function markerOf(claim: string): string {
-  return `claim-${claim}`;
-}
-
-function removed(path: string): boolean {
+function namesIn(path: string): string[] {
   try {
-    unlinkSync(path);
-    return true;
+    return readdirSync(path);
   } catch {
-    return false;
+    return [];
   }
 }
 
-function discard(base: string, path: string, why: 'stale' | 'gone', name = 'vm'): void {
+/** Gives up a directory of this process's in one step. */
+function discard(base: string, path: string): void {
   let aside: string;
   try {
-    aside = transient(base, why);
+    aside = transient(base, 'gone');
   } catch {
     // Whoever comes next and may write tries again.
     return;
   }
   try {
-    renameSync(path, join(aside, name));
+    renameSync(path, join(aside, 'vm'));
   } catch {
-    // Somebody else was quicker to remove it.
+    // It is gone.
   }
-  if (why === 'stale') giveBack(base, aside.slice(base.length + 1));
   removeAside(aside);
 }
 
@@ -252,19 +259,7 @@ function removeAside(aside: string): void {
   remove(aside);
 }
 
-/** Puts back what was moved aside and turned out to be held. */
-function giveBack(base: string, aside: string): void {
-  try {
-    for (const name of readdirSync(join(base, aside))) {
-      const holder = readHolder(join(base, aside, name));
-      if (holder !== undefined && isAlive(holder)) renameSync(join(base, aside, name), join(base, name));
-    }
-  } catch {
-    // Somebody else took the name, or removed the directory.
-  }
-}
-
-function transient(base: string, why: 'claim' | 'stale' | 'gone'): string {
+function transient(base: string, why: 'claim' | 'gone'): string {
   const { pid, startTime } = ownIdentity();
   return mkdtempSync(join(base, `.${why}-${pid}-${startTime}-`));
 }
@@ -278,7 +273,7 @@ function remove(path: string): void {
 }
 
 /** Undefined where there is no file to read: what VMs have for a directory has one from its beginning to its end. */
-function readHolder(path: string): Holder | undefined {
+function readHolder(path: string): ProcessIdentity | undefined {
   let text: string;
   try {
     text = readFileSync(join(path, STATE_FILE), 'utf8');
