@@ -262,7 +262,13 @@ describe('a VM in the foreground', () => {
     const control = await VmControl.open(vm);
     try {
       vm.start();
-      expect(await list()).toMatchObject([{ name: 'library', pid: process.pid, state: 'running' }]);
+      expect(await list()).toMatchObject([
+        {
+          name: 'library',
+          pid: process.pid,
+          state: expect.stringMatching(/^(?:starting|running)$/) as string,
+        },
+      ]);
       expect(json(await cli(['pause', 'library', '--format', 'json']))).toMatchObject({ state: 'paused' });
       expect(vm.state).toBe('paused');
     } finally {
