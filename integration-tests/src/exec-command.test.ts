@@ -248,7 +248,7 @@ describe('cp', () => {
       cp('vm:/srv', '-', '--format', 'json'),
     ]);
     expect(results.map(({ code }) => code)).toEqual([1, 1, 2, 2, 2]);
-    expect(results[0]!.stderr).toContain('No such file or directory');
+    expect(results[0].stderr).toContain('No such file or directory');
     expect(existsSync(join(scratch.path, 'no'))).toBe(false);
   });
 });
