@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createDefaultEsmPreset } from 'ts-jest';
 
@@ -10,6 +11,11 @@ const folders = [
 ].filter((folder) => existsSync(new URL(`${folder}/package.json`, import.meta.url)));
 
 export default {
+  // Whole VMs are most of the work, and each keeps more than one core busy only now and then.
+  maxWorkers: Math.max(2, Math.floor(availableParallelism() / 2)),
+  // A worker that ran many files has a large heap.
+  workerIdleMemoryLimit: '1GB',
+  testSequencer: '<rootDir>/scripts/jest-sequencer.mjs',
   reporters: ['default', '<rootDir>/scripts/jest-count-reporter.mjs'],
   projects: folders.map((folder) => ({
     ...preset,

@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -133,7 +134,7 @@ function compile(nodedir) {
     '--platform',
     'linux',
     '--out',
-    out,
+    work,
   ];
   if (sanitize === '') flags.push('--strip');
   const result = spawnSync(process.execPath, [tools.prebuildify, ...flags], {
@@ -141,8 +142,19 @@ function compile(nodedir) {
     env,
     encoding: 'utf8',
   });
+  if (result.status === 0) install(join(work, 'prebuilds', `linux-${arch}`));
   rmSync(work, { recursive: true, force: true });
   if (result.status === 0) return true;
   process.stderr.write(`${result.stdout}${result.stderr}${result.error?.message ?? ''}`);
   return false;
+}
+
+/** Replaces the addon in one step: a process that loads it, or builds it as well, sees the old one or the new one. */
+function install(made) {
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(made)) {
+    const fresh = join(folder, `.${process.pid}.tmp`);
+    cpSync(join(made, name), fresh);
+    renameSync(fresh, join(folder, name));
+  }
 }

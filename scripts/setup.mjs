@@ -63,6 +63,7 @@ const BUILD_INPUTS = [
   'src',
   'assembly',
   'native',
+  'agent/src',
   'binding.gyp',
   'scripts',
   'package.json',
@@ -144,9 +145,12 @@ const TEST_TOOLS = {
   e2fsprogs: '/sbin/mke2fs',
   tmux: '/usr/bin/tmux',
   iproute2: '/sbin/ip',
+  openssl: '/usr/bin/openssl',
   passt: '/usr/bin/passt',
   tcpdump: '/usr/bin/tcpdump',
   socat: '/usr/bin/socat',
+  zsh: '/usr/bin/zsh',
+  fish: '/usr/bin/fish',
 };
 
 /** Installs the Debian packages that tests need; without root it says what to install and ends. */

@@ -17,7 +17,7 @@ if (!onlyTests) {
   step('format');
   bin('prettier', ['--check', '.', '--log-level', 'warn', '--cache']);
   step('unused code');
-  bin('knip', []);
+  bin('knip', ['--no-config-hints']);
   step('changesets');
   bin('changeset', ['status']);
 }

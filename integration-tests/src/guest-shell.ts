@@ -16,13 +16,19 @@ export class GuestShell implements AsyncDisposable {
     const vm = await builder
       .command('sh', '-c', 'exec 2>&1; while read -r line; do eval "$line"; echo "$? =end="; done')
       .build();
+    const shell = GuestShell.of(vm);
+    vm.start();
+    return shell;
+  }
+
+  /** The one in a VM that was restored from a snapshot of such a VM. */
+  static of(vm: Vmm): GuestShell {
     const shell = new GuestShell(vm);
     vm.streams!.stdout.on('data', (bytes: Buffer) => {
       shell.#output += bytes.toString();
       shell.#wake();
     });
     void vm.stopped.then(() => shell.#wake());
-    vm.start();
     return shell;
   }
 
@@ -36,7 +42,8 @@ export class GuestShell implements AsyncDisposable {
         this.#output = this.#output.slice(match.index + match[0].length);
         return match[1] === '0' ? text : `${text}\nexit ${match[1]}`.trimStart();
       }
-      if (this.vm.state !== 'running') throw new Error(`the guest has ended: ${this.#output}`);
+      if (['stopping', 'stopped', 'failed'].includes(this.vm.state))
+        throw new Error(`the guest has ended: ${this.#output}`);
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }

@@ -5,10 +5,11 @@ import { buildCpio } from '@vmm/reference-vmm';
 import { debianTree } from './guest-program.ts';
 import { type CommandResult, KvmPlace, stockKernels } from './kvm-support.ts';
 import { LSPCI, PCI_SCRIPT, expectListing, expectPciResult } from './pci-guest.ts';
+import { type FirstReport, type SecondReport, expectToGoOn } from './snapshot-reports.ts';
 import { guest, initrdWith, sha256 } from './support.ts';
 
 // One machine runs all tests of an architecture: what is slow is the machine.
-jest.setTimeout(600_000);
+jest.setTimeout(900_000);
 
 const MIB = 1024 * 1024;
 
@@ -53,16 +54,10 @@ function testsOf(place: KvmPlace, console: string): void {
     place.put('init.cpio', await initrdWith(INIT, place.arch));
     place.put('source.img', source);
     place.put('target.img', new Uint8Array(source.length));
+    place.put('disk.img', new Uint8Array(8 * MIB));
     await place.open();
   });
   afterAll(() => place[Symbol.asyncDispose]());
-
-  it('auto takes KVM and the architecture of the machine, and says so', async () => {
-    const result = await place.vmm(['run', '--', 'uname', '-m']);
-    expect(result.stdout.toString()).toBe(`${place.arch}\n`);
-    expect(result.stderr).toBe('reference-vmm: hypervisor: KVM\n');
-    expect(result.code).toBe(0);
-  });
 
   it('doctor finds it', async () => {
     const result = await place.vmm(['doctor', '--format', 'json']);
@@ -74,43 +69,66 @@ function testsOf(place: KvmPlace, console: string): void {
     expect(result.code).toBe(0);
   });
 
-  it('passes every byte of the standard streams and the exit code, and the kernel has no complaints', async () => {
+  it('auto takes KVM, says so, and passes every byte of standard streams and disks, and the exit code', async () => {
     const input = randomBytes(300_001);
-    const result = await run([], `${COMPLAINTS}; sha256sum; exit 7`, input);
-    expect(result.stderr).toBe('');
-    expect(result.stdout.toString()).toBe(`${sha256(input)}  -\n`);
-    expect(result.code).toBe(7);
-  });
-
-  it.each([2, 4])('has %i vCPUs when told to, and they all run', async (cpus) => {
-    const each = 'taskset -c $c sh -c "echo on"';
-    const result = await run(
-      ['-c', `${cpus}`],
-      `nproc; c=0; while [ $c -lt $(nproc) ]; do ${each}; c=$((c+1)); done`,
+    const target = await place.copy('target.img');
+    const script = [
+      COMPLAINTS,
+      'uname -m',
+      'sha256sum',
+      'sha256sum </dev/vda',
+      'dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null',
+      'sha256sum </dev/vdb',
+      'exit 7',
+    ];
+    const result = await place.vmm(
+      ['run', '-d', `${place.path('source.img')},ro`, '-d', target, '--', 'sh', '-c', script.join('; ')],
+      input,
     );
-    const { code, stderr } = result;
-    expect([code, stderr, result.stdout.toString()]).toEqual([0, '', `${cpus}\n${'on\n'.repeat(cpus)}`]);
+    // The kernel has no complaints.
+    expect(result.stderr).toBe('reference-vmm: hypervisor: KVM\n');
+    const sums = [input, source, source].map((bytes) => `${sha256(bytes)}  -\n`);
+    expect(result.stdout.toString()).toBe(`${place.arch}\n${sums.join('')}`);
+    expect(result.code).toBe(7);
+    expect(sha256(await place.read(target))).toBe(sha256(source));
   });
 
   it.each([
     // Debian's x86-64 kernel begins at 16 MiB and takes 52 MiB (pref_address, init_size).
-    place.arch === 'x86_64' ? ['72M', 72] : ['64M', 64],
-    ['1536M', 1536],
-    ['5G', 5120],
-  ])('has the memory it was given, around the devices: %s', async (size, mebibytes) => {
-    expectMemory(await run(['-m', size], 'cat /proc/meminfo'), mebibytes);
-  });
+    place.arch === 'x86_64' ? ['72M', 72, 1] : ['64M', 64, 1],
+    ['1536M', 1536, 2],
+    ['5G', 5120, 4],
+  ])(
+    'has the memory it was given, around the devices: %s (%i MiB), and so many vCPUs, which all run: %i',
+    async (size, mebibytes, cpus) => {
+      const each = 'taskset -c $c sh -c "echo on $c"';
+      const count = `c=0; while [ $c -lt $(nproc) ]; do ${each}; c=$((c+1)); done`;
+      const result = await run(['-m', size, '-c', `${cpus}`], `cat /proc/meminfo; ${count}`);
+      expectMemory(result, mebibytes);
+      const numbers = Array.from({ length: cpus }, (_, index) => `on ${index}`);
+      expect(result.stdout.toString().match(/^on \d+$/gm)).toEqual(numbers);
+    },
+  );
 
-  it('reads and writes disks exactly', async () => {
-    const target = await place.copy('target.img');
-    const result = await run(
-      ['-d', `${place.path('source.img')},ro`, '-d', target],
-      'sha256sum </dev/vda; dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null; sha256sum </dev/vdb',
-    );
-    const sum = sha256(source);
-    expect(result.stdout.toString()).toBe(`${sum}  -\n${sum}  -\n`);
-    expect(sha256(await place.read(target))).toBe(sum);
-  });
+  it.each(
+    place.arch === 'x86_64'
+      ? ([
+          ['mmio', 1],
+          ['pci', 2],
+        ] as const)
+      : ([['pci', 2]] as const),
+  )(
+    'has guests that go on from a snapshot in another process, and run commands: %s, %i vCPUs',
+    async (transport, cpus) => {
+      const disk = await place.copy('disk.img');
+      const snapshot = `${disk}-${transport}`;
+      const live = async (...args: readonly string[]): Promise<unknown> =>
+        JSON.parse((await place.script('integration-tests/src/rig/snapshot.mjs', args)).stdout.toString());
+      const first = await live('first', snapshot, disk, 'kvm', transport, String(cpus));
+      const second = await live('second', snapshot, `kvm-${process.pid}`);
+      expectToGoOn(first as FirstReport, second as SecondReport);
+    },
+  );
 
   it.each([
     [true, ''],
@@ -187,17 +205,6 @@ describe('x86-64', () => {
     expect(result.stderr).toContain('rebooted');
   });
 
-  it('has the paravirtual clock, and time goes on', async () => {
-    const result = await run(
-      [],
-      'cat /sys/devices/system/clocksource/clocksource0/current_clocksource; a=$(date +%s); sleep 2; echo $(($(date +%s) - a)); date +%s',
-    );
-    const [clock, elapsed, now] = result.stdout.toString().split('\n');
-    expect(clock).toBe('kvm-clock');
-    expect(Number(elapsed)).toBeGreaterThanOrEqual(2);
-    expect(Math.abs(Number(now) - Date.now() / 1000)).toBeLessThan(120);
-  });
-
   it('works with the I/O APIC in this process, disks and two vCPUs included', async () => {
     const result = await run(
       ['--irqchip', 'split', '-c', '2', '-d', `${place.path('source.img')},ro`],
@@ -229,11 +236,19 @@ describe('x86-64', () => {
     expectListing(result.stdout.toString());
   });
 
-  it('shows a processor of the last fifteen years when told to', async () => {
-    const result = await run(['--cpu', 'portable'], 'grep -m1 ^flags /proc/cpuinfo');
-    const flags = result.stdout.toString().split(' ');
+  it('shows a processor of the last fifteen years when told to, with the paravirtual clock, and time goes on', async () => {
+    const clocksource = '/sys/devices/system/clocksource/clocksource0/current_clocksource';
+    const result = await run(
+      ['--cpu', 'portable'],
+      `grep -m1 ^flags /proc/cpuinfo; cat ${clocksource}; a=$(date +%s); sleep 2; echo $(($(date +%s) - a)); date +%s`,
+    );
+    const [processor = '', clock, elapsed, now] = result.stdout.toString().split('\n');
+    const flags = processor.split(' ');
     expect(flags).toEqual(expect.arrayContaining(['hypervisor', 'sse4_2', 'popcnt', 'cx16']));
     expect(flags).not.toContain('avx2');
+    expect(clock).toBe('kvm-clock');
+    expect(Number(elapsed)).toBeGreaterThanOrEqual(2);
+    expect(Math.abs(Number(now) - Date.now() / 1000)).toBeLessThan(120);
   });
 });
 
@@ -250,31 +265,18 @@ describe('arm64 with a GICv2', () => {
   });
   afterAll(() => place[Symbol.asyncDispose]());
 
-  it('takes what KVM has there', async () => {
-    const result = await place.vmm([
-      'run',
-      '--hypervisor',
-      'kvm',
-      '-c',
-      '2',
-      '--',
-      'sh',
-      '-c',
-      'nproc; grep -c GIC-0 /proc/interrupts',
-    ]);
-    expect(result.stdout.toString()).toMatch(/^2\n[1-9]/);
-    expect(result.code).toBe(0);
-  });
-
   it.each([
     [true, ''],
     [false, 'pci=nomsi'],
-  ])('has devices on a PCI bus; messages for interrupts: %s', async (messages, parameters) => {
+  ])('takes what KVM has there; messages for interrupts of PCI devices: %s', async (messages, parameters) => {
     const cmdline = `console=ttyAMA0 quiet panic=-1 cryptomgr.notests ${parameters}`;
     const result = await place.vmm([
       ...['run', '--hypervisor', 'kvm', '--transport', 'pci', '-c', '2', '-p', cmdline],
       ...['-d', `${place.path('disk.img')},ro`, '--', 'sh', '-c', PCI_SCRIPT],
     ]);
     expectPciResult(result, disk, { messages });
+    // On both CPUs, by the only kind of controller that there is.
+    expect(result.stdout.toString()).toMatch(/^ +CPU0 +CPU1 *$/m);
+    expect(result.stdout.toString()).toMatch(/ GIC-0 /);
   });
 });

@@ -23,6 +23,8 @@ export interface CliOptions {
   readonly stdin?: string | Uint8Array;
   /** Standard input does not end; `write` types into it. */
   readonly openStdin?: boolean;
+  /** Nobody reads standard output behind its first bytes. */
+  readonly closeOutput?: boolean;
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   /** Called with all of standard output so far, whenever it grew; `kill` sends the process a signal. */
@@ -49,6 +51,7 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
     const watchdog = setTimeout(() => child.kill('SIGKILL'), BOOT_TIMEOUT - 5_000);
     child.stdout.on('data', (bytes: Buffer) => {
       stdout.push(bytes);
+      if (options.closeOutput === true) child.stdout.destroy();
       options.onOutput?.(Buffer.concat(stdout).toString('utf8'), control);
     });
     child.stderr.on('data', (bytes: Buffer) => stderr.push(bytes));

@@ -1,11 +1,14 @@
 import { CommandLine } from '@vmm/arch';
 import type { BlobReader } from '@vmm/arch';
+import { agentFiles } from './agent/program.ts';
 import type { VmmConfig } from './config.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
 import { VmmError } from './errors.ts';
 import { Concatenation, FileSource } from './files.ts';
 import type { Progress } from './guest/apt.ts';
+import { TERMINAL_SETUP } from './guest/console.ts';
 import { type GuestModule, prepareGuest } from './guest/guest.ts';
+import { POWER_BUTTON_SETUP, powerButtonDrivers } from './guest/power-button.ts';
 import { runArchive } from './guest/run-archive.ts';
 import type { Architecture, BootProtocol } from './machine/machine.ts';
 import { defaultCmdline } from './machine/platform.ts';
@@ -43,10 +46,14 @@ export async function bootFiles(
   const guest = await prepareGuest(progress, arch);
   const run = runArchive({
     hostname: config.name,
-    modules: guest.modules(driversFor(config, devices)),
-    setup: devices.flatMap(({ setup }) => setup ?? []),
+    modules: guest.modules([...driversFor(config, devices), ...powerButtonDrivers(arch)]),
+    setup: [
+      ...devices.flatMap(({ setup }) => setup ?? []),
+      POWER_BUTTON_SETUP,
+      ...(config.command !== undefined && config.terminal === true ? [TERMINAL_SETUP] : []),
+    ],
     command: config.command,
-    files: config.guestFiles,
+    files: [...agentFiles(arch), ...(config.guestFiles ?? [])],
   });
   const appendices = archive === undefined ? [run] : [archive, run];
   return { kernel: guest.kernel, initrd: guest.initramfs, appendices, cmdline };

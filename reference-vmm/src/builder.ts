@@ -1,4 +1,5 @@
 import type { BlockBackend } from '@vmm/virtio-devices';
+import { unlessAborted } from './abort.ts';
 import { DEFAULT_CPUS, DEFAULT_MEMORY, type RingKind, type VmmConfig } from './config.ts';
 import type { BalloonConfig } from './devices/balloon.ts';
 import type { CustomDeviceConfig, CustomDeviceOptions } from './devices/custom.ts';
@@ -15,7 +16,8 @@ import type {
   IrqChipMode,
   TransportKind,
 } from './machine/machine.ts';
-import { type VmmHost, Vmm } from './vmm.ts';
+import type { VmmHost } from './vm-parts.ts';
+import { Vmm } from './vmm.ts';
 
 const MIB = 1024 * 1024;
 
@@ -33,6 +35,7 @@ export class VmBuilder {
   #initrd: string | undefined;
   #cmdline: string | undefined;
   #command: readonly string[] | undefined;
+  #terminal = false;
   #hypervisor: HypervisorChoice | undefined;
   #arch: Architecture | undefined;
   #irqchip: IrqChipMode | undefined;
@@ -179,6 +182,12 @@ export class VmBuilder {
     return this;
   }
 
+  /** The command gets the console as its terminal, instead of standard streams. */
+  terminal(terminal = true): this {
+    this.#terminal = terminal;
+    return this;
+  }
+
   /** More files for the built-in guest, in the order of the calls; directories come before what they hold. */
   guestFiles(entries: readonly CpioEntry[]): this {
     this.#guestFiles.push(...entries);
@@ -200,9 +209,10 @@ export class VmBuilder {
   /**
    * Makes the VM: memory, devices, kernel; it runs after {@link Vmm.start}.
    *
-   * @throws VmmError, ArchError, VirtioDeviceError or HypervisorError, each with a stable `code`
+   * @throws VmmError, ArchError, VirtioDeviceError or HypervisorError, each with a stable `code`; the signal's reason, and
+   *   what has been made by then is given back
    */
-  async build(): Promise<Vmm> {
+  async build(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Vmm> {
     const config: VmmConfig = {
       name: this.#name ?? nextName(),
       cpus: this.#cpus,
@@ -225,10 +235,11 @@ export class VmBuilder {
       ...(this.#initrd === undefined ? {} : { initrd: this.#initrd }),
       ...(this.#cmdline === undefined ? {} : { cmdline: this.#cmdline }),
       ...(this.#command === undefined ? {} : { command: this.#command }),
+      ...(this.#terminal ? { terminal: true } : {}),
       ...(this.#guestFiles.length === 0 ? {} : { guestFiles: [...this.#guestFiles] }),
       ...(this.#guestArchive === undefined ? {} : { guestArchive: this.#guestArchive }),
     };
-    return Vmm.create(config, this.#host);
+    return await unlessAborted(options.signal, () => Vmm.create(config, this.#host));
   }
 }
 

@@ -16,6 +16,8 @@ import type {
 } from './machine/machine.ts';
 import { checkName } from './runtime-directory.ts';
 
+export { parseDuration, parseSize } from './units.ts';
+
 const MIB = 1024 * 1024;
 
 /** Format of virtqueues (VIRTIO 1.3 §2.7, §2.8). */
@@ -59,6 +61,8 @@ export interface VmmConfig {
   readonly devices?: readonly CustomDeviceConfig[];
   /** Program and arguments that the built-in guest runs instead of a shell. */
   readonly command?: readonly string[];
+  /** The command has the console as its terminal, instead of standard streams. Default false. */
+  readonly terminal?: boolean;
   /** More files for the built-in guest; directories come before what they hold. */
   readonly guestFiles?: readonly CpioEntry[];
   /** Host path of an uncompressed cpio archive (newc) with more of them. */
@@ -123,40 +127,4 @@ export function validateConfig(config: VmmConfig, limits: ConfigLimits): void {
   if (config.initrd !== undefined && config.kernel === undefined) {
     throw new VmmError('INVALID_CONFIG', 'initrd: needs a kernel of your own too');
   }
-}
-
-const UNITS: Readonly<Record<string, number>> = { '': MIB, K: 1024, M: MIB, G: 1024 * MIB };
-
-/**
- * Reads a size as the command line gives it: a number of MiB, or a number with K, M or G (powers of 1024; an
- * `iB` or `B` may follow).
- *
- * @throws VmmError `INVALID_CONFIG`
- */
-export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?$/i.exec(text.trim());
-  const bytes = match === null ? Number.NaN : Number(match[1]) * UNITS[match[2]!.toUpperCase()]!;
-  if (!Number.isSafeInteger(bytes)) {
-    throw new VmmError('INVALID_CONFIG', `"${text}" is not a size: write 512, 512M or 2G`);
-  }
-  return bytes;
-}
-
-const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-/** The longest delay a timer of JavaScript takes. */
-const MAXIMUM_DURATION = 2 ** 31 - 1;
-
-/**
- * Reads a duration: seconds, or a number with ms, s, m or h.
- *
- * @returns milliseconds, 1 to 2^31-1
- * @throws VmmError `INVALID_CONFIG`
- */
-export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text.trim());
-  const milliseconds = match === null ? Number.NaN : Number(match[1]) * DURATION_UNITS[match[2] ?? 's']!;
-  if (!(milliseconds >= 1 && milliseconds <= MAXIMUM_DURATION)) {
-    throw new VmmError('INVALID_CONFIG', `"${text}" is not a duration above 0: write 30, 30s, 500ms or 5m`);
-  }
-  return Math.round(milliseconds);
 }

@@ -7,11 +7,16 @@ import {
   VirtioVsock,
 } from '@vmm/virtio-devices';
 import { type VsockForwarder, VsockHost } from '@vmm/virtio-devices/node';
+import { AgentSocket } from './agent/agent-socket.ts';
 import type { RingKind, VmmConfig } from './config.ts';
 import { closeDevices } from './devices/prepare.ts';
 import type { PreparedDevice } from './devices/prepared.ts';
-import { COMMAND_PORTS } from './guest/init.ts';
+import { VmmError } from './errors.ts';
+import { CONSOLE_READY } from './guest/console.ts';
+import { AGENT_PORT, COMMAND_PORTS } from './guest/init.ts';
+import { restoring } from './machine/machine-state.ts';
 import type { Machine } from './machine/machine.ts';
+import type { DeviceStates } from './snapshot/manifest.ts';
 import { ConsoleStream, GuestInput, GuestOutput, type OutputSink, PanicDetector } from './streams.ts';
 
 /** Standard streams of the command that the built-in guest runs. */
@@ -30,6 +35,8 @@ export interface AttachedDevice {
   readonly transport: VirtioTransport;
 }
 
+/** Milliseconds from the guest's console on, after which what was typed goes to it whatever it said. */
+const READY_LIMIT = 10_000;
 const ACKNOWLEDGED = new TextEncoder().encode('done\n');
 
 /** Longest answer of the guest's init on the control port, in bytes. */
@@ -45,10 +52,15 @@ export class GuestConsole {
   onPanic: (message: string) => void = () => undefined;
   /** Takes what the host types. */
   onInput: (bytes: Uint8Array) => Promise<void> = () => Promise.resolve();
-  readonly #panic = new PanicDetector((message) => this.onPanic(message));
+  #panic = new PanicDetector((message) => this.onPanic(message));
 
   constructor() {
     this.stream = new ConsoleStream((bytes) => this.onInput(bytes));
+  }
+
+  /** Another kernel begins to write. */
+  restart(): void {
+    this.#panic = new PanicDetector((message) => this.onPanic(message));
   }
 
   readonly serialOutput = (bytes: Uint8Array): void => {
@@ -71,6 +83,9 @@ export class DeviceManager implements AsyncDisposable {
   /** Present when there is a vsock device. */
   readonly vsock: VsockHost | undefined;
 
+  /** Present when there is a vsock device: for agents of guests without the console port. */
+  readonly agentSocket: AgentSocket | undefined;
+
   readonly #machine: Machine;
   readonly #console: GuestConsole;
   readonly #debug: (message: string) => void;
@@ -79,6 +94,13 @@ export class DeviceManager implements AsyncDisposable {
   readonly #ring: RingKind;
   readonly #attached: AttachedDevice[] = [];
   #control = '';
+  /** When the guest's driver opened the console. */
+  #consoleOpened: number | undefined;
+  /** It says when what is typed is read. */
+  readonly #builtIn: boolean;
+  readonly #typing: (() => void)[] = [];
+  #consoleReady = false;
+  #fallback: NodeJS.Timeout | undefined;
   #closed: Promise<void> | undefined;
   #forwarder: VsockForwarder | undefined;
 
@@ -96,17 +118,29 @@ export class DeviceManager implements AsyncDisposable {
     this.#debug = debug;
     this.#prepared = prepared;
     this.#ring = config.ring ?? 'split';
+    this.#builtIn = config.kernel === undefined;
     console.onInput = (bytes) => this.#consoleInput(bytes);
     this.#virtioConsole = new VirtioConsole({
       console: {
         // What programs print is not searched for panics; what the kernel prints is.
         onOutput: /\bconsole=hvc/.test(cmdline) ? console.virtioOutput : console.stream.virtioSink,
       },
-      ports: Object.values(COMMAND_PORTS).map(({ name }) => ({ name })),
+      ports: [...Object.values(COMMAND_PORTS), AGENT_PORT].map(({ name }) => ({ name })),
     });
-    this.streams = config.command === undefined ? undefined : this.#commandStreams();
+    this.#virtioConsole.console.onGuestOpen = (open) => {
+      this.#consoleOpened = open ? performance.now() : undefined;
+      // With files of somebody else the guest may not say that it reads.
+      if (open && (config.guestFiles ?? config.guestArchive) !== undefined)
+        this.#fallback = setTimeout(() => this.#readsConsole(), READY_LIMIT).unref();
+    };
+    this.streams =
+      config.command === undefined || config.terminal === true ? undefined : this.#commandStreams();
     this.#port('control').onOutput = (bytes) => {
       this.#control = (this.#control + new TextDecoder().decode(bytes)).slice(0, CONTROL_LIMIT);
+      while (this.#control.startsWith(CONSOLE_READY)) {
+        this.#control = this.#control.slice(CONSOLE_READY.length);
+        this.#readsConsole();
+      }
       // The guest's init waits for this before it powers off: a kernel may reset devices, and with them
       // output that their reader has not taken, on the way down.
       if (this.exitCode !== undefined)
@@ -117,6 +151,17 @@ export class DeviceManager implements AsyncDisposable {
     for (const each of prepared) this.#attach(each.name, each.create({ vm, memory, debug }));
     const vsock = this.#attached.map(({ device }) => device).find((device) => device instanceof VirtioVsock);
     this.vsock = vsock === undefined ? undefined : new VsockHost(vsock);
+    this.agentSocket = this.vsock === undefined ? undefined : new AgentSocket(this.vsock);
+  }
+
+  /** The console port of the guest's agent. */
+  get agentPort(): ConsolePort {
+    return this.#virtioConsole.ports[AGENT_PORT.id]!;
+  }
+
+  /** Milliseconds since the guest's driver opened the console; undefined before. */
+  sinceConsole(): number | undefined {
+    return this.#consoleOpened === undefined ? undefined : performance.now() - this.#consoleOpened;
   }
 
   /** In the order in which the guest finds them. */
@@ -160,9 +205,47 @@ export class DeviceManager implements AsyncDisposable {
     for (const { transport } of this.#attached) transport.resume();
   }
 
+  /** Only while paused. */
+  save(): DeviceStates {
+    return {
+      control: this.#control,
+      devices: this.#attached.map(({ name, transport }) => ({ name, state: transport.save() })),
+    };
+  }
+
+  /**
+   * Puts the devices, which no driver has touched yet, into the state in which those of another process were; they are
+   * paused then. Connections that these had are over for the guest.
+   *
+   * @param states need not be trusted
+   * @throws VmmError `INVALID_SNAPSHOT`
+   */
+  restore({ control, devices }: DeviceStates): void {
+    const names = (each: readonly { readonly name: string }[]): string =>
+      each.map(({ name }) => name).join(', ');
+    if (names(devices) !== names(this.#attached))
+      throw new VmmError(
+        'INVALID_SNAPSHOT',
+        `the guest has the devices ${names(devices)}, and this VM ${names(this.#attached)}`,
+      );
+    for (const [index, { name, transport }] of this.#attached.entries())
+      restoring(name, () => transport.restore(devices[index]!.state));
+    if (this.#virtioConsole.console.guestOpen) this.#consoleOpened = performance.now();
+    this.#control = control;
+    this.#readsConsole();
+  }
+
   /** Ends what devices have in flight, connections among it; the vCPUs must have stopped. */
   reset(): void {
     for (const { transport } of this.#attached) transport.reset();
+  }
+
+  /** Forgets the guest that was, for one that starts anew. The vCPUs must stand still. */
+  restart(): void {
+    this.reset();
+    this.#control = '';
+    this.#consoleReady = false;
+    this.#console.restart();
   }
 
   /** Closes files, sockets and interfaces; more than one call is harmless. */
@@ -223,10 +306,21 @@ export class DeviceManager implements AsyncDisposable {
     return this.#virtioConsole.ports[COMMAND_PORTS[name].id]!;
   }
 
-  /** The virtio console once the guest has it open, and the serial port before. */
+  /** What was typed before goes to the guest now. */
+  #readsConsole(): void {
+    clearTimeout(this.#fallback);
+    this.#consoleReady = true;
+    for (const wake of this.#typing.splice(0)) wake();
+  }
+
+  /** The virtio console, when the guest has it open, or the built-in guest reads it; before, what may read the serial port. */
   async #consoleInput(bytes: Uint8Array): Promise<void> {
     const port = this.#virtioConsole.console;
-    if (!port.guestOpen) return this.#machine.serial.write(bytes);
+    if (!this.#builtIn) {
+      if (!port.guestOpen) return this.#machine.serial.write(bytes);
+    } else if (!this.#consoleReady) {
+      await new Promise<void>((resolve) => this.#typing.push(resolve));
+    }
     port.write(bytes);
     await port.drained();
   }

@@ -2,11 +2,12 @@ import { Lifecycle, type VmmState, type VmmTransition } from './lifecycle.ts';
 
 const WAYS: Readonly<Record<VmmState, readonly VmmTransition[]>> = {
   created: [],
-  running: ['start'],
-  paused: ['start', 'pause'],
-  stopping: ['start', 'stop'],
-  stopped: ['finish'],
-  failed: ['start', 'fail'],
+  starting: ['start'],
+  running: ['start', 'started'],
+  paused: ['start', 'started', 'pause'],
+  stopping: ['stop'],
+  stopped: ['stop', 'finish'],
+  failed: ['start', 'stop', 'fail'],
 };
 
 /** A VM that came to a state by allowed steps. */
@@ -18,12 +19,16 @@ function at(state: VmmState): Lifecycle {
 
 describe('states of a VM', () => {
   it.each([
-    ['start', ['created'], 'running'],
+    ['start', ['created'], 'starting'],
+    ['started', ['starting'], 'running'],
+    ['restore', ['created'], 'paused'],
     ['pause', ['running'], 'paused'],
+    ['snapshot', ['running', 'paused'], 'paused'],
     ['resume', ['paused'], 'running'],
-    ['stop', ['running', 'paused'], 'stopping'],
-    ['finish', ['created', 'running', 'paused', 'stopping'], 'stopped'],
-    ['fail', ['created', 'running', 'paused', 'stopping'], 'failed'],
+    ['reset', ['running', 'paused'], 'running'],
+    ['stop', ['created', 'starting', 'running', 'paused'], 'stopping'],
+    ['finish', ['stopping'], 'stopped'],
+    ['fail', ['stopping'], 'failed'],
   ] as const)('%s', (transition, from, to) => {
     for (const state of Object.keys(WAYS) as VmmState[]) {
       const lifecycle = at(state);
@@ -37,6 +42,8 @@ describe('states of a VM', () => {
           expect.objectContaining({
             code: 'WRONG_STATE',
             message: `cannot ${transition} "box": it is ${state}`,
+            from: state,
+            operation: ['started', 'finish', 'fail'].includes(transition) ? undefined : transition,
           }) as Error,
         );
         expect(lifecycle.state).toBe(state);
@@ -63,5 +70,22 @@ describe('operations', () => {
     ]);
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
     expect(steps).toEqual(['first', 'second', 'third'].flatMap((name) => [`${name} begins`, `${name} ends`]));
+  });
+
+  it('are not run any more when their callers left before their turn', async () => {
+    const lifecycle = new Lifecycle('box');
+    let release = (): void => undefined;
+    const first = lifecycle.inTurn(() => new Promise<void>((resolve) => (release = resolve)));
+    const caller = new AbortController();
+    const run: string[] = [];
+    const second = lifecycle.inTurn(() => Promise.resolve(run.push('second')), caller.signal);
+    const third = lifecycle.inTurn(() => Promise.resolve(run.push('third')));
+    const reason = new Error('left');
+    caller.abort(reason);
+    await expect(second).rejects.toBe(reason);
+    await expect(lifecycle.inTurn(() => Promise.resolve(), caller.signal)).rejects.toBe(reason);
+    release();
+    await Promise.all([first, third]);
+    expect(run).toEqual(['third']);
   });
 });

@@ -1,42 +1,59 @@
 import {
-  mkdirSync,
+  closeSync,
+  constants,
+  existsSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
-  statSync,
+  rmdirSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import * as v from 'valibot';
 import { VmmError, isErrno } from './errors.ts';
+import { LEFTOVERS_FILE, type Leftover, leftoverAt, removeLeftovers } from './leftovers.ts';
+import { type ProcessIdentity, isAlive, ownIdentity } from './process-identity.ts';
+import { baseDirectory } from './runtime-base.ts';
 
 /** Names of VMs: what a host name allows, so that the guest can carry it too (RFC 1123 §2.1). */
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
 
 const STATE_FILE = 'vm.json';
-/** Directories that are being made or removed; no VM name starts with a dot. */
-const TRANSIENT = '.';
-const CLAIM_ATTEMPTS = 3;
+/** Directories that are being made or removed, by the process that does it; no VM name starts with a dot. */
+const TRANSIENT = /^\.(?:claim|gone)-(\d+)-(\d*)-/;
+const CLAIM_ATTEMPTS = 10;
+const DESCRIPTORS = '/proc/self/fd';
 
-/** Who holds a name: a process, identified by pid and start time since pids are used again. */
-interface Holder {
-  readonly pid: number;
-  readonly startTime: string;
+const holderSchema: v.GenericSchema<unknown, ProcessIdentity> = v.object({
+  pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  startTime: v.string(),
+});
+/** Who holds what a crash of the machine left with half a state file. */
+const NOBODY: ProcessIdentity = { pid: 0, startTime: 'none' };
+
+/** The directory of a VM whose process lives. */
+export interface RuntimeEntry {
+  readonly name: string;
+  readonly path: string;
+  readonly holder: ProcessIdentity;
 }
 
 /**
- * A VM's directory `$XDG_RUNTIME_DIR/reference-vmm/<name>` (mode 0700; below the temporary directory where
- * there is no runtime directory). Holding it is holding the name. What a killed process left is recognised
- * and removed by whoever starts a VM next.
+ * A VM's directory `<name>` in {@link baseDirectory}, mode 0700. Holding it is holding the name. It comes and goes in one step, and what a
+ * killed process left is recognised and removed by whoever finds it.
  */
 export class RuntimeDirectory implements Disposable {
   readonly path: string;
+  readonly #base: string;
+  readonly #leftovers: Leftover[] = [];
   #released = false;
   readonly #onExit = (): void => this[Symbol.dispose]();
 
-  private constructor(path: string) {
+  private constructor(base: string, path: string) {
+    this.#base = base;
     this.path = path;
     process.once('exit', this.#onExit);
   }
@@ -45,16 +62,15 @@ export class RuntimeDirectory implements Disposable {
   static claim(name: string): RuntimeDirectory {
     checkName(name);
     const base = baseDirectory();
-    removeStale(base);
+    runtimeEntries();
     const path = join(base, name);
-    const fresh = mkdtempSync(join(base, `${TRANSIENT}claim-`));
+    const fresh = transient(base, 'claim');
     try {
-      const holder: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
-      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(holder)}\n`, { mode: 0o600 });
+      writeFileSync(join(fresh, STATE_FILE), `${JSON.stringify(ownIdentity())}\n`, { mode: 0o600 });
       for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
         try {
           renameSync(fresh, path);
-          return new RuntimeDirectory(path);
+          return new RuntimeDirectory(base, path);
         } catch (error) {
           if (!isErrno(error, 'ENOTEMPTY') && !isErrno(error, 'EEXIST')) {
             throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${path}: ${String(error)}`, {
@@ -62,7 +78,12 @@ export class RuntimeDirectory implements Disposable {
             });
           }
         }
+        // In this order: one that is emptied or claimed meanwhile has what tells whose it is, or nothing.
+        const names = namesIn(path);
         const other = readHolder(path);
+        if (other === undefined && names.length > 0 && !names.includes(STATE_FILE)) {
+          throw new VmmError('RUNTIME_DIRECTORY', `${path} is not the directory of a VM: remove it`);
+        }
         if (other !== undefined && isAlive(other)) {
           throw new VmmError(
             'NAME_TAKEN',
@@ -73,8 +94,31 @@ export class RuntimeDirectory implements Disposable {
       }
       throw new VmmError('NAME_TAKEN', `another process took the name "${name}" at the same moment`);
     } finally {
-      rmSync(fresh, { recursive: true, force: true });
+      remove(fresh);
     }
+  }
+
+  /**
+   * Puts a file into the directory, for other processes to read: all of it or, when it cannot be written, none; nothing
+   * once the name has been given back. Never throws.
+   */
+  publish(name: string, text: string): void {
+    if (this.#released) return;
+    const path = join(this.path, name);
+    try {
+      writeFileSync(`${path}~`, text, { mode: 0o600 });
+      renameSync(`${path}~`, path);
+    } catch {
+      remove(path);
+    }
+  }
+
+  /** A file elsewhere that is of no use without this VM: whoever removes the directory removes it, too. Never throws. */
+  goesWith(path: string): void {
+    const leftover = leftoverAt(resolve(path));
+    if (leftover === undefined) return;
+    this.#leftovers.push(leftover);
+    this.publish(LEFTOVERS_FILE, JSON.stringify(this.#leftovers));
   }
 
   /** Gives the name back; more than one call is harmless. */
@@ -82,7 +126,8 @@ export class RuntimeDirectory implements Disposable {
     if (this.#released) return;
     this.#released = true;
     process.off('exit', this.#onExit);
-    rmSync(this.path, { recursive: true, force: true });
+    // Half a directory must not be found under the name, should this process be killed meanwhile.
+    discard(this.#base, this.path);
   }
 }
 
@@ -96,78 +141,148 @@ export function checkName(name: string): void {
   }
 }
 
-function removeStale(base: string): void {
-  for (const name of readdirSync(base)) if (!name.startsWith(TRANSIENT)) removeIfStale(base, name);
+/**
+ * The VMs of this user whose processes live, by name; what others left behind is removed on the way.
+ *
+ * @throws VmmError `RUNTIME_DIRECTORY`
+ */
+export function runtimeEntries(): RuntimeEntry[] {
+  const base = baseDirectory();
+  removeTransient(base);
+  return readdirSync(base)
+    .sort()
+    .flatMap((name) => {
+      const holder = NAME.test(name) ? removeIfStale(base, name) : undefined;
+      return holder === undefined ? [] : [{ name, path: join(base, name), holder }];
+    });
 }
 
-/** Moves the directory aside before it looks, so that a claim made meanwhile is not removed with it. */
-function removeIfStale(base: string, name: string): void {
+/**
+ * The directory of a VM; what a killed process left under its name is removed.
+ *
+ * @throws VmmError `NO_SUCH_VM`, `INVALID_CONFIG` for an unusable name, `RUNTIME_DIRECTORY`
+ */
+export function runtimeEntry(name: string): RuntimeEntry {
+  checkName(name);
+  const base = baseDirectory();
+  removeIfStale(base, name);
+  const path = join(base, name);
+  const holder = readHolder(path);
+  if (holder === undefined || !isAlive(holder))
+    throw new VmmError('NO_SUCH_VM', `no VM named "${name}" runs`);
+  return { name, path, holder };
+}
+
+/** Removes the directory of a VM whose process is gone. @throws VmmError `RUNTIME_DIRECTORY` */
+export function removeStaleEntry(name: string): void {
+  removeIfStale(baseDirectory(), name);
+}
+
+/** Removes what killed processes were making or removing. */
+function removeTransient(base: string): void {
+  for (const name of readdirSync(base)) {
+    const match = TRANSIENT.exec(name);
+    if (match === null || isAlive({ pid: Number(match[1]), startTime: match[2] ?? '' })) continue;
+    removeAside(join(base, name));
+  }
+}
+
+/**
+ * Removes a directory whose holder is gone; several processes may do so at once. A new claim replaces the directory when it is
+ * empty: so it is emptied by its descriptor, which never leads to the directory of that claim, and what tells whose it is
+ * goes last.
+ *
+ * @returns who holds the directory, if somebody does
+ */
+function removeIfStale(base: string, name: string): ProcessIdentity | undefined {
   const path = join(base, name);
   const seen = readHolder(path);
-  if (seen === undefined || isAlive(seen)) return;
-  const aside = mkdtempSync(join(base, `${TRANSIENT}stale-`));
+  if (seen === undefined || isAlive(seen)) return seen;
+  let fd: number;
   try {
-    renameSync(path, join(aside, name));
-    const moved = readHolder(join(aside, name));
-    if (moved !== undefined && isAlive(moved)) renameSync(join(aside, name), path);
-  } catch {
-    // Somebody else was quicker to remove it, or to take the name.
-  }
-  rmSync(aside, { recursive: true, force: true });
-}
-
-function baseDirectory(): string {
-  const runtime = process.env['XDG_RUNTIME_DIR'];
-  const { uid } = userInfo();
-  const base =
-    runtime?.startsWith('/') === true
-      ? join(runtime, 'reference-vmm')
-      : join(tmpdir(), `reference-vmm-${uid}`);
-  try {
-    mkdirSync(base, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new VmmError('RUNTIME_DIRECTORY', `cannot create ${base}: ${String(error)}`, { cause: error });
-  }
-  const found = statSync(base);
-  if (found.uid !== uid || (found.mode & 0o022) !== 0) {
-    throw new VmmError(
-      'RUNTIME_DIRECTORY',
-      `${base} belongs to another user or is writable by others: set XDG_RUNTIME_DIR to a directory of your own`,
-    );
-  }
-  return base;
-}
-
-function readHolder(path: string): Holder | undefined {
-  try {
-    const value: unknown = JSON.parse(readFileSync(join(path, STATE_FILE), 'utf8'));
-    if (typeof value !== 'object' || value === null) return undefined;
-    if (!('pid' in value) || typeof value.pid !== 'number') return undefined;
-    if (!('startTime' in value) || typeof value.startTime !== 'string') return undefined;
-    return { pid: value.pid, startTime: value.startTime };
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch {
     return undefined;
   }
+  try {
+    const same = existsSync(DESCRIPTORS) ? join(DESCRIPTORS, String(fd)) : path;
+    const holder = readHolder(same);
+    if (holder === undefined || isAlive(holder)) return undefined;
+    removeLeftovers(same);
+    for (const each of readdirSync(same)) if (each !== STATE_FILE) remove(join(same, each));
+    remove(join(same, STATE_FILE));
+  } catch {
+    // Another process removes it at the same time.
+  } finally {
+    closeSync(fd);
+  }
+  try {
+    // Fails for the directory of a new claim, which is not empty.
+    rmdirSync(path);
+  } catch {
+    // Taken by another, or removed.
+  }
+  return undefined;
 }
 
-function isAlive(holder: Holder): boolean {
-  const startTime = startTimeOf(holder.pid);
-  if (startTime !== undefined) return startTime === holder.startTime;
-  if (holder.startTime !== '') return false;
+function namesIn(path: string): string[] {
   try {
-    process.kill(holder.pid, 0);
-    return true;
-  } catch (error) {
-    return isErrno(error, 'EPERM');
+    return readdirSync(path);
+  } catch {
+    return [];
   }
 }
 
-/** Field 22 of /proc/PID/stat, clock ticks since boot (proc(5)); undefined where there is no such process. */
-function startTimeOf(pid: number): string | undefined {
+/** Gives up a directory of this process's in one step. */
+function discard(base: string, path: string): void {
+  let aside: string;
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    aside = transient(base, 'gone');
+  } catch {
+    // Whoever comes next and may write tries again.
+    return;
+  }
+  try {
+    renameSync(path, join(aside, 'vm'));
+  } catch {
+    // It is gone.
+  }
+  removeAside(aside);
+}
+
+function removeAside(aside: string): void {
+  try {
+    for (const name of readdirSync(aside)) removeLeftovers(join(aside, name));
+  } catch {
+    // Another process removes it at the same time.
+  }
+  remove(aside);
+}
+
+function transient(base: string, why: 'claim' | 'gone'): string {
+  const { pid, startTime } = ownIdentity();
+  return mkdtempSync(join(base, `.${why}-${pid}-${startTime}-`));
+}
+
+function remove(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // Another process removes it at the same time, or comes to it next.
+  }
+}
+
+/** Undefined where there is no file to read: what VMs have for a directory has one from its beginning to its end. */
+function readHolder(path: string): ProcessIdentity | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(path, STATE_FILE), 'utf8');
   } catch {
     return undefined;
+  }
+  try {
+    return v.parse(holderSchema, JSON.parse(text));
+  } catch {
+    return NOBODY;
   }
 }

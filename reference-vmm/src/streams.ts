@@ -1,4 +1,5 @@
 import { Duplex, Readable, Writable } from 'node:stream';
+import { ConsoleExpect, type ConsoleMatch, type ExpectOptions } from './expect.ts';
 
 /** Takes guest output; a promise asks the device to deliver no more until it resolves. */
 export type OutputSink = (bytes: Uint8Array) => Promise<void> | undefined;
@@ -86,28 +87,56 @@ const CONSOLE_LIMIT = 4 * 1024 * 1024;
  * what is written goes to the one the guest listens on. An async iterable as every readable stream.
  */
 export class ConsoleStream extends Duplex {
-  /** Bytes of serial output that were dropped because nobody read the console. */
+  /** Bytes of output that were dropped because nobody read the console. */
   dropped = 0;
   readonly #sink: InputSink;
   readonly #backpressure = new Backpressure();
+  readonly #expect = new ConsoleExpect();
+  /** Somebody waits for output, and need not be the reader. */
+  #expected = false;
 
   constructor(sink: InputSink) {
     super({ decodeStrings: true, allowHalfOpen: true });
     this.#sink = sink;
+    this.#expect.onWaiting = (waiting) => {
+      this.#expected = waiting;
+      if (waiting && this.#unread) this.#backpressure.release();
+    };
+  }
+
+  /** As {@link Vmm.expect}. What is looked at is read by readers all the same. */
+  expect(pattern: string | RegExp, options?: ExpectOptions): Promise<ConsoleMatch> {
+    return this.#expect.expect(pattern, options);
+  }
+
+  /** Nobody has begun to read. */
+  get #unread(): boolean {
+    return this.readableFlowing === null;
   }
 
   /** Output of the serial port. */
   readonly serialSink = (bytes: Uint8Array): void => {
     if (this.destroyed || this.readableEnded) return;
-    if (this.readableLength > CONSOLE_LIMIT) this.dropped += bytes.length;
-    else this.push(bytes);
+    this.#expect.push(bytes);
+    this.#pushBounded(bytes);
   };
 
   /** Output of the virtio console. */
   readonly virtioSink: OutputSink = (bytes) => {
     if (this.destroyed) return undefined;
+    this.#expect.push(bytes);
+    if (this.#expected && this.#unread) {
+      // Who waits for output would wait for ever if it waited for a reader.
+      this.#pushBounded(bytes);
+      return undefined;
+    }
     return this.push(bytes) ? undefined : this.#backpressure.wait();
   };
+
+  #pushBounded(bytes: Uint8Array): void {
+    if (this.readableLength > CONSOLE_LIMIT) this.dropped += bytes.length;
+    else this.push(bytes);
+  }
 
   override _read(): void {
     this.#backpressure.release();
@@ -119,6 +148,7 @@ export class ConsoleStream extends Duplex {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#backpressure.release();
+    this.#expect.end();
     callback(error);
   }
 
@@ -129,6 +159,7 @@ export class ConsoleStream extends Duplex {
 
   /** The guest has ended. */
   finish(): void {
+    this.#expect.end();
     if (!this.destroyed) this.push(null);
   }
 }

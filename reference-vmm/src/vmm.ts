@@ -1,48 +1,34 @@
 import { VirtioBalloon, VirtioNet } from '@vmm/virtio-devices';
 import type { VsockHost } from '@vmm/virtio-devices/node';
 import type { GuestMemory } from '@vmm/vm-memory';
-import { bootFiles } from './boot-files.ts';
-import { type VmmConfig, validateConfig } from './config.ts';
-import { type AttachedDevice, type CommandStreams, DeviceManager, GuestConsole } from './device-manager.ts';
-import { closeDevices, prepareDevices, virtioDeviceCount } from './devices/prepare.ts';
-import type { PreparedDevice } from './devices/prepared.ts';
-import { EventLoop, type VcpuEnd } from './event-loop.ts';
+import { unlessAborted, unlessLeft } from './abort.ts';
+import type { Agent } from './agent/agent.ts';
+import type { ExecOptions, GuestProcess } from './agent/guest-process.ts';
+import type { Subscription } from './broadcast.ts';
+import type { VmmConfig } from './config.ts';
+import type { AttachedDevice, CommandStreams, DeviceManager } from './device-manager.ts';
+import { VmmError } from './errors.ts';
+import type { SubscribeOptions, VmmEvent } from './events.ts';
 import type { ExitStatistics } from './exit-statistics.ts';
-import { type AnyHypervisor, hostHypervisors, selectHypervisor, selected } from './hypervisors.ts';
-import { Lifecycle, type VmmState } from './lifecycle.ts';
-import type { Architecture, Machine } from './machine/machine.ts';
-import { createMachine } from './machine/platform.ts';
-import { RuntimeDirectory } from './runtime-directory.ts';
+import type { ConsoleMatch, ExpectOptions } from './expect.ts';
+import { type GuestFetchInit, guestFetch } from './fetch.ts';
+import { bootOrigin } from './guest-origin.ts';
+import { type VmmState, wrongState } from './lifecycle.ts';
+import type { Architecture } from './machine/machine.ts';
+import { type ShutdownOptions, powerOff } from './power.ts';
+import { type RestoreOptions, type SnapshotOptions, openGuest, watchGuest } from './snapshot/restore.ts';
+import type { SnapshotInfo } from './snapshot/save.ts';
+import { takeSnapshot } from './snapshot/take.ts';
+import type { StopReason } from './stop-reason.ts';
 import type { ConsoleStream, GuestInput, GuestOutput } from './streams.ts';
-import { VcpuManager } from './vcpu-manager.ts';
+import { type VmParts, type VmmHost, makeParts } from './vm-parts.ts';
+import { VmRun } from './vm-run.ts';
 
-/** The host's side of a VM: where it runs and what is told while it does. */
-export interface VmmHost {
-  /** Default: what the configuration's `hypervisor` and `arch` lead to. */
-  readonly hypervisor?: AnyHypervisor;
-  /** One line per step of long work, such as fetching the built-in guest, and one for the choice of a hypervisor. */
-  readonly progress?: (message: string) => void;
-  /** Undefined instructions, unclaimed accesses, broken drivers. */
-  readonly debug?: (message: string) => void;
+/** What long operations on a VM take. */
+export interface OperationOptions {
+  /** Gives up waiting; each operation says what becomes of the VM. */
+  readonly signal?: AbortSignal | undefined;
 }
-
-/** How a VM ended. */
-export type StopReason =
-  /** The built-in guest's command or shell ended with this code. */
-  | { readonly kind: 'exited'; readonly code: number }
-  /** The guest powered itself off. */
-  | { readonly kind: 'shutdown' }
-  /** The guest asked for a reset. */
-  | { readonly kind: 'reset' }
-  /** The guest's kernel panicked with this message. */
-  | { readonly kind: 'panic'; readonly message: string }
-  /** {@link Vmm.stop} ended it. */
-  | { readonly kind: 'stopped' }
-  /** A vCPU could not go on. */
-  | { readonly kind: 'failed'; readonly message: string };
-
-/** Milliseconds a panicked kernel has for resetting by itself before the VM is ended. */
-const PANIC_GRACE = 1000;
 
 /** One virtual machine, from {@link VmBuilder.build} to its end. */
 export class Vmm implements AsyncDisposable {
@@ -59,81 +45,54 @@ export class Vmm implements AsyncDisposable {
   readonly hypervisor: 'wasm' | 'kvm';
   readonly arch: Architecture;
 
-  readonly #machine: Machine;
-  readonly #vcpus: VcpuManager;
+  readonly #run: VmRun;
   readonly #devices: DeviceManager;
-  readonly #directory: RuntimeDirectory;
-  readonly #loop: EventLoop;
-  readonly #lifecycle: Lifecycle;
-  #ended: VcpuEnd | undefined;
-  /** Kept for when the vCPUs are gone. */
-  #instructions: number | undefined;
-  #panic: string | undefined;
-  #panicTimer: NodeJS.Timeout | undefined;
-  #settle: (reason: StopReason) => void = () => undefined;
   #disposed: Promise<void> | undefined;
 
-  private constructor(
-    config: VmmConfig,
-    hypervisor: AnyHypervisor,
-    machine: Machine,
-    console: GuestConsole,
-    devices: DeviceManager,
-    directory: RuntimeDirectory,
-  ) {
+  private constructor(parts: VmParts) {
+    const { config, hypervisor, machine, console, devices } = parts;
     this.config = config;
-    this.#lifecycle = new Lifecycle(config.name);
     this.hypervisor = hypervisor.name;
     this.arch = hypervisor.arch;
-    this.#machine = machine;
     this.memory = machine.memory;
-    this.#devices = devices;
-    this.#vcpus = new VcpuManager(machine.createVcpus());
-    this.#directory = directory;
-    this.#loop = new EventLoop(machine, (end) => this.#end(end));
     this.console = console.stream;
     this.streams = devices.streams;
-    this.stopped = new Promise((resolve) => {
-      this.#settle = resolve;
-    });
-    console.onPanic = (message) => this.#panicked(message);
+    this.#devices = devices;
+    this.#run = new VmRun(parts);
+    this.stopped = this.#run.stopped;
   }
 
   /** Use {@link VmBuilder}. */
   static async create(config: VmmConfig, host: VmmHost): Promise<Vmm> {
-    const debug = host.debug ?? (() => undefined);
-    const progress = host.progress ?? (() => undefined);
-    const { hypervisor, limits, notice } = await (host.hypervisor === undefined
-      ? selectHypervisor(config, hostHypervisors(debug))
-      : selected(host.hypervisor));
-    validateConfig(config, limits);
-    const directory = RuntimeDirectory.claim(config.name);
-    let machine: Machine | undefined;
-    let prepared: readonly PreparedDevice[] = [];
-    let devices: DeviceManager | undefined;
+    return new Vmm(await makeParts(config, host, bootOrigin(config, host.progress ?? (() => undefined))));
+  }
+
+  /**
+   * Goes on with a guest where {@link snapshot} found it, in this process. A snapshot can be restored any number of
+   * times, and while the VM that it is of lives, under another name; each gets a copy of the memory, and all get the same
+   * disks unless others are given.
+   *
+   * @param directory with the snapshot; what it says is checked as what a guest says
+   * @throws VmmError `SNAPSHOT_MISMATCH` when it does not fit this hypervisor, release or host, `INVALID_SNAPSHOT` when it
+   *   is cut, altered or no snapshot, `FILE_NOT_FOUND`, and what {@link create} throws; the signal's reason
+   */
+  static async restore(directory: string, options: RestoreOptions = {}): Promise<Vmm> {
+    return await unlessAborted(options.signal, () => Vmm.#restore(directory, options));
+  }
+
+  static async #restore(directory: string, options: RestoreOptions): Promise<Vmm> {
+    const guest = await openGuest(directory, options);
+    let vmm: Vmm;
     try {
-      // What may be missing comes before what may have to be fetched.
-      const console = new GuestConsole();
-      machine = await createMachine(
-        hypervisor,
-        { ...config, virtioDevices: virtioDeviceCount(config) },
-        { serialOutput: console.serialOutput, debug },
-      );
-      prepared = await prepareDevices(config);
-      const files = await bootFiles(config, hypervisor.arch, prepared, progress);
-      await machine.loadKernel(files);
-      devices = new DeviceManager(machine, console, config, files.cmdline, prepared, debug);
-      if (config.vsock?.path !== undefined) await devices.forwardVsock(config.vsock.path);
-      const vmm = new Vmm(config, hypervisor, machine, console, devices, directory);
-      if (notice !== undefined) progress(notice);
-      return vmm;
+      vmm = new Vmm(await makeParts(guest.config, options, guest.origin));
     } catch (error) {
-      machine?.[Symbol.dispose]();
-      await machine?.vm[Symbol.asyncDispose]();
-      await (devices === undefined ? closeDevices(prepared, debug) : devices[Symbol.asyncDispose]());
-      directory[Symbol.dispose]();
-      throw error;
+      await guest.close();
+      throw guest.refusal(error);
     }
+    vmm.#run.lifecycle.take('restore');
+    watchGuest(guest, vmm.#run);
+    if (options.paused !== true) await vmm.resume();
+    return vmm;
   }
 
   get name(): string {
@@ -141,12 +100,12 @@ export class Vmm implements AsyncDisposable {
   }
 
   get state(): VmmState {
-    return this.#lifecycle.state;
+    return this.#run.lifecycle.state;
   }
 
   /** Guest instructions executed so far, where the hypervisor counts them; else 0. */
   instructionCount(): number {
-    return this.#instructions ?? this.#vcpus.instructionCount();
+    return this.#run.instructionCount;
   }
 
   /** The virtio devices in the order in which the guest finds them, with their counters so far. */
@@ -171,7 +130,7 @@ export class Vmm implements AsyncDisposable {
 
   /** Exits that came to this process so far; what hypervisor and kernel handle by themselves is not among them. */
   exitStatistics(): ExitStatistics {
-    return this.#loop.exits.statistics;
+    return this.#run.exitStatistics;
   }
 
   /**
@@ -180,60 +139,142 @@ export class Vmm implements AsyncDisposable {
    * @throws VmmError `WRONG_STATE` when it was started or stopped before
    */
   start(): void {
-    this.#lifecycle.take('start');
-    this.#vcpus.run(this.#loop.handle).then(
-      () => this.#finish(),
-      (error: unknown) => {
-        this.#end({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
-        return this.#finish();
-      },
-    );
+    this.#run.start();
   }
 
   /**
    * Makes the guest stand still: its vCPUs, its clock and its devices, when requests in flight are done. Operations on a
    * VM wait for each other.
    *
-   * @throws VmmError `WRONG_STATE` unless it runs
+   * @throws VmmError `WRONG_STATE` unless it runs; the signal's reason, and the VM goes on
    */
-  async pause(): Promise<void> {
-    await this.#lifecycle.inTurn(async () => {
-      this.#lifecycle.check('pause');
-      await this.#vcpus.pause();
-      // The guest may have ended meanwhile.
-      this.#lifecycle.take('pause');
-      this.#machine.stopClock();
-      await this.#devices.pause();
-    });
+  async pause({ signal }: OperationOptions = {}): Promise<void> {
+    await this.#run.lifecycle.inTurn(() => this.#run.pause(signal), signal);
   }
 
   /**
-   * Lets a paused guest go on as if no time had passed; its time of day is late by the length of the pause.
+   * Lets a paused guest go on as if no time had passed. Its time of day, which is late by the length of the pause, is set by
+   * its agent, where it has one.
    *
-   * @throws VmmError `WRONG_STATE` unless it is paused
+   * @throws VmmError `WRONG_STATE` unless it is paused; the signal's reason, and it stays so
    */
-  async resume(): Promise<void> {
-    await this.#lifecycle.inTurn(() => {
-      this.#lifecycle.take('resume');
-      this.#devices.resume();
-      this.#machine.startClock();
-      this.#vcpus.resume();
+  async resume({ signal }: OperationOptions = {}): Promise<void> {
+    await this.#run.lifecycle.inTurn(() => {
+      this.#run.resume();
       return Promise.resolve();
-    });
+    }, signal);
   }
 
-  /** Ends the VM at once, as pulling the plug does; acknowledged and flushed disk writes are on disk. */
-  async stop(): Promise<void> {
-    if (this.state === 'created') {
-      this.#lifecycle.take('finish');
-      await this.#devices.finish();
-      await this.#release();
-      this.#settle({ kind: 'stopped' });
-      return;
+  /**
+   * Writes everything of the guest's into a directory, for {@link restore}. The guest stands still while its memory is
+   * written, and goes on afterwards if it ran before. A snapshot that is there already is replaced when the new one is
+   * complete and on disk. Disks are not part of it: a copy of them is to be made while the VM is paused. With `base` only the
+   * memory that changed since another snapshot is written, which has to stay.
+   *
+   * @throws VmmError `WRONG_STATE` unless it runs or is paused, `SNAPSHOT_FAILED` when it cannot be written, `NOT_SUPPORTED`
+   *   for a disk whose overlay is in memory; `SNAPSHOT_MISMATCH` for a base that is none of this VM, and what opening it for
+   *   {@link restore} throws; the signal's reason
+   */
+  async snapshot(directory: string, options: SnapshotOptions = {}): Promise<SnapshotInfo> {
+    return await takeSnapshot(this.#run, directory, options);
+  }
+
+  /**
+   * Asks the guest to power off, by its power button, and ends the VM hard when it has not done so in time. A VM that was
+   * not started is ended at once.
+   *
+   * @throws VmmError `WRONG_STATE` while it is paused, `INVALID_REQUEST` for a time out of range; the signal's reason, and
+   *   the VM goes on
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<StopReason> {
+    if (this.state === 'paused') throw wrongState(this.name, 'shutdown', this.state, 'resume or stop it');
+    if (this.state !== 'running' && this.state !== 'starting') {
+      await this.stop({ signal: options.signal });
+      return await this.stopped;
     }
-    if (this.#lifecycle.allows('stop')) this.#lifecycle.take('stop');
-    await this.#vcpus.stop();
-    await this.stopped;
+    this.#run.events.tell({ kind: 'powerButton' });
+    const press = (pressed: boolean): void => this.#run.setPowerButton(pressed);
+    return await powerOff({ press, stop: () => this.stop(), stopped: this.stopped }, options);
+  }
+
+  /**
+   * Starts the guest again from its kernel, whose files are read once more, with fresh memory and devices; connections of
+   * the guest end. This object, its console and its streams stay; what the guest had read of them is gone. A paused VM
+   * runs afterwards.
+   *
+   * @throws VmmError `WRONG_STATE` unless it runs or is paused, `NOT_SUPPORTED` when it was restored from a snapshot without
+   *   its files (more than 8 MiB of them), `FILE_NOT_FOUND`, `FILE_UNREADABLE`; the signal's reason. When files cannot be
+   *   loaded any more the VM has failed
+   */
+  async reset({ signal }: OperationOptions = {}): Promise<void> {
+    const { lifecycle, readers } = this.#run;
+    await lifecycle.inTurn(() => readers.run(signal, (either) => this.#run.reset(either)), signal);
+  }
+
+  /**
+   * Waits until the console shows `pattern`, in what it shows from the last match on; a reader of {@link console} reads
+   * all the same.
+   *
+   * @throws VmmError `TIMED_OUT`, `ENDED` when the VM ended before, `INVALID_REQUEST`; the signal's reason
+   */
+  async expect(pattern: string | RegExp, options: ExpectOptions = {}): Promise<ConsoleMatch> {
+    return await this.console.expect(pattern, options);
+  }
+
+  /**
+   * Asks an HTTP server in the guest that listens on the vsock port of the URL, e.g. `http://guest:8080/`. Redirects are
+   * not followed.
+   *
+   * @throws VmmError `NO_VSOCK` without a vsock device, `INVALID_REQUEST`, `BAD_RESPONSE`; VirtioDeviceError
+   *   `CONNECTION_REFUSED`, `TIMED_OUT` …; the signal's reason
+   */
+  async fetch(url: string | URL, init: GuestFetchInit = {}): Promise<Response> {
+    const { vsock } = this;
+    if (vsock === undefined)
+      throw new VmmError('NO_VSOCK', `"${this.name}" has no vsock device: give it one with vsock()`);
+    return await guestFetch((port, signal) => vsock.connect(port, { signal }), url, init);
+  }
+
+  /**
+   * The agent in the guest, which is attached to when this is first read. What is asked of it fails with VmmError `NO_AGENT` when
+   * there is none: within 5 seconds of the guest's user space, at once afterwards.
+   *
+   * @throws VmmError `WRONG_STATE` unless the VM runs
+   */
+  get agent(): Agent {
+    if (this.state !== 'running' && this.state !== 'starting')
+      throw wrongState(this.name, 'exec', this.state);
+    return this.#run.agent.agent;
+  }
+
+  /**
+   * Runs a command in the guest, without a shell, by its agent; `exit` of the answer tells how it ended.
+   *
+   * @throws VmmError `WRONG_STATE` unless the VM runs, `INVALID_REQUEST` for what cannot be sent
+   */
+  exec(argv: readonly string[], options: ExecOptions = {}): GuestProcess {
+    return this.agent.exec(argv, options);
+  }
+
+  /** What happens to the VM from now on, first its state; ends when it has ended. */
+  events(options: SubscribeOptions = {}): Subscription<VmmEvent> {
+    return this.#run.events.events(options);
+  }
+
+  /** {@link state}, and each state that it comes to; ends when it has ended. */
+  states(options: SubscribeOptions = {}): Subscription<VmmState> {
+    return this.#run.events.states(options);
+  }
+
+  /**
+   * Ends the VM at once, as pulling the plug does; acknowledged and flushed disk writes are on disk. Resolves when its
+   * output has been handed over, and everything given back. Does not wait for other operations, which fail.
+   *
+   * @throws the signal's reason; the VM ends all the same
+   */
+  async stop({ signal }: OperationOptions = {}): Promise<void> {
+    const ended = this.#run.stop();
+    await (signal === undefined ? ended : unlessLeft(signal, ended));
   }
 
   /** Tells the guest the size of the terminal behind its console. */
@@ -253,48 +294,5 @@ export class Vmm implements AsyncDisposable {
     await this.stop();
     this.console.destroy();
     for (const stream of Object.values<GuestInput | GuestOutput>({ ...this.streams })) stream.destroy();
-  }
-
-  #end(end: VcpuEnd): void {
-    if (this.#ended !== undefined) return;
-    this.#ended = end;
-    if (this.#lifecycle.allows('stop')) this.#lifecycle.take('stop');
-    // One vCPU ends the machine; the others are told to stop. A failure to stop surfaces in `run`.
-    void this.#vcpus.stop();
-  }
-
-  #panicked(message: string): void {
-    this.#panic = message;
-    this.#panicTimer = setTimeout(() => this.#end({ kind: 'reset' }), PANIC_GRACE);
-  }
-
-  async #finish(): Promise<void> {
-    // A kernel that resets right after its panic may have said so in what the serial port still holds.
-    this.#machine.serial.flush();
-    clearTimeout(this.#panicTimer);
-    // What a guest that ends while it is paused had written is served too.
-    this.#devices.resume();
-    const reason = this.#reason();
-    await this.#devices.finish();
-    await this.#release();
-    this.#lifecycle.take(reason.kind === 'failed' ? 'fail' : 'finish');
-    this.#settle(reason);
-  }
-
-  #reason(): StopReason {
-    if (this.#panic !== undefined) return { kind: 'panic', message: this.#panic };
-    if (this.#ended === undefined) return { kind: 'stopped' };
-    const code = this.#devices.exitCode;
-    if (code !== undefined && this.#ended.kind === 'shutdown') return { kind: 'exited', code };
-    return this.#ended;
-  }
-
-  async #release(): Promise<void> {
-    this.#instructions = this.#vcpus.instructionCount();
-    this.#devices.reset();
-    await this.#machine.vm[Symbol.asyncDispose]();
-    this.#machine[Symbol.dispose]();
-    await this.#devices[Symbol.asyncDispose]();
-    this.#directory[Symbol.dispose]();
   }
 }

@@ -93,7 +93,11 @@ function removeUnused(cache, kind, keepMilliseconds) {
     const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
     const limit = name.startsWith('making-') ? 24 * 3600_000 : keepMilliseconds;
     if ((name.startsWith(`${kind}-`) || name.startsWith('making-')) && age > limit) {
-      rmSync(path, { recursive: true, force: true });
+      try {
+        rmSync(path, { recursive: true, force: true });
+      } catch {
+        // Another process removes it at the same time.
+      }
     }
   }
 }

@@ -19,7 +19,7 @@ import { RigError, cached, digest, makeImage, place, temporary } from './images.
 /** A build gives a new image; who started a run with the old one has opened it long before. */
 const KEEP = 900_000;
 const FORMAT = 2;
-const FOLDER_PARTS = ['package.json', 'dist', 'src', 'prebuilds', 'bench', 'test', 'examples'];
+const FOLDER_PARTS = ['package.json', 'dist', 'agent', 'src', 'prebuilds', 'bench', 'test', 'examples'];
 /** Types and maps are not read at run time; the oracles of the tests are large and stay outside. */
 const SKIP = /\.(d\.ts|map|tsbuildinfo)$|^(node_modules|__snapshots__|\.turbo)$/;
 

@@ -63,7 +63,8 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
     for (;;) {
       const found = pattern.exec(output)?.[1];
       if (found !== undefined) return found;
-      if (vm.state !== 'running') throw new Error(`the VM is ${vm.state}:\n${output}`);
+      if (vm.state !== 'starting' && vm.state !== 'running')
+        throw new Error(`the VM is ${vm.state}:\n${output}`);
       await delay(5);
     }
   };

@@ -4,7 +4,7 @@ import {
 } from './layout';
 import { acquire, release } from './lock';
 import { vcpuBlock } from './state';
-import { flushAddress, flushAll, flushAsid, flushCode } from './tlb';
+import { flushAddress, flushAll, flushAsid, flushCode, flushWritable } from './tlb';
 
 // What one vCPU asks of the others: TLB maintenance with the inner shareable domain. A request is queued; the other
 // vCPU does it at the end of its slice or before it runs again, and DSB waits for those that are running. Waiting is
@@ -15,12 +15,15 @@ export const FLUSH_ADDRESS: u32 = 1;
 export const FLUSH_ASID: u32 = 2;
 /** Leave all decoded pages: they are about to be dropped. */
 export const FLUSH_CODE: u32 = 3;
+/** Let no data page be stored to without a look at the dirty log. */
+export const FLUSH_WRITABLE: u32 = 4;
 
 function perform(cpu: usize, kind: u32, operand: u64): void {
   switch (kind) {
     case FLUSH_ADDRESS: { flushAddress(cpu, operand); break; }
     case FLUSH_ASID: { flushAsid(cpu, <u32>operand); break; }
     case FLUSH_CODE: { flushCode(cpu); break; }
+    case FLUSH_WRITABLE: { flushWritable(cpu); break; }
     default: flushAll(cpu);
   }
 }
@@ -92,6 +95,23 @@ export function awaitOthers(cpu: usize): void {
       serveRequests(cpu);
     }
   }
+}
+
+/** A request of the host's thread to all vCPUs, which it does not wait for. */
+export function flushOnAll(kind: u32): void {
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) request(vcpuBlock(i), kind, 0);
+}
+
+/** Whether every vCPU that executes has done what was asked of it; one that does not will, before it executes. */
+export function requestsServed(): bool {
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const cpu = vcpuBlock(i);
+    const asked = atomic.load<u32>(cpu + CPU_FLUSH_REQUESTED) != atomic.load<u32>(cpu + CPU_FLUSH_DONE);
+    if (asked && atomic.load<u32>(cpu + CPU_RUNNING) != 0) return false;
+  }
+  return true;
 }
 
 /** Begins to execute: from here on the others wait for this vCPU, and it keeps still while one has stopped all. */

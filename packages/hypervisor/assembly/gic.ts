@@ -115,6 +115,11 @@ export function gicSetPpi(cpu: usize, intid: u32, level: bool): void {
   gicUnlock();
 }
 
+/** Level of a private peripheral interrupt, as it was last set. */
+export function gicPpi(cpu: usize, intid: u32): bool {
+  return ((load<u32>(gicRecord(vcpuIndex(cpu), 0), RECORD_LINE) >> intid) & 1) != 0;
+}
+
 /** Whether IRQ is signalled to this vCPU. */
 // @ts-ignore: decorator
 @inline

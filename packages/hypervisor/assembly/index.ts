@@ -1,10 +1,12 @@
 // What the module exports (ENGINE.md, "Exports").
-import { gicReset, gicRestored } from './gic';
+import { gicReset, gicRestored as restored } from './gic';
 import { fillTables } from './tables';
+import { timersRestored } from './timer';
 
 export * from './layout';
 export { GIC_STATE_SIZE } from './gic-layout';
-export { gicReset, gicRestored };
+export { gicReset };
+export { revokeWrites, writesRevoked } from './dirty-log';
 export { run, vcpuReset, memoryChanged } from './run';
 export {
   advanceClock, getRegister, getSystemRegister, hasSystemRegister, instructionCount, setRegister, setSystemRegister,
@@ -14,4 +16,10 @@ export {
 /** Fills constant tables; once per memory, before anything else. */
 export function engineInit(): void {
   fillTables();
+}
+
+/** See `gicRestored` in gic.ts. */
+export function gicRestored(): void {
+  restored();
+  timersRestored();
 }

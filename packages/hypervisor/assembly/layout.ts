@@ -17,6 +17,9 @@ export const TABLE_CRC32: u32 = 0x58000;
 export const TABLE_CRC32C: u32 = 0x58400;
 /** Free for tables of the Advanced SIMD part: 64 KiB. */
 export const TABLE_SIMD: u32 = 0x60000;
+/** One bit for each 4 KiB of this memory: vCPUs stored there (dirty-log.ts). */
+export const DIRTY_LOG: u32 = 0x80000;
+export const DIRTY_LOG_SIZE: u32 = 0x20000;
 export const VCPU_BASE: u32 = 0x100000;
 export const VCPU_STRIDE: u32 = 0x80000;
 export const MAX_VCPUS: u32 = 16;
@@ -53,6 +56,8 @@ export const HEADER_STOP: u32 = 0x20;
 export const HEADER_POWER_LOCK: u32 = 0x24;
 /** i32: held during a 128-bit store-exclusive. */
 export const HEADER_PAIR_LOCK: u32 = 0x28;
+/** u32: not 0 while stores are noted in `DIRTY_LOG`. */
+export const HEADER_DIRTY_LOG: u32 = 0x2c;
 
 export const HEADER_REGIONS: u32 = 0x40;
 export const REGION_STRIDE: u32 = 32;

@@ -1,6 +1,7 @@
 import {
   FSC_ALIGNMENT, ISS_WNR, raiseDataAbort,
 } from './exceptions';
+import { dirtyLogged, noteStore } from './dirty-log';
 import { CPU_EL, CPU_FAULTED, CPU_MEM_HIGH, SYS_SCTLR, TLB_ADDEND, TLB_READ, TLB_WRITE } from './layout';
 import { mmioRead, mmioWrite } from './mmio';
 import {
@@ -60,7 +61,9 @@ export function dataAddress(cpu: usize, va: u64, size: u32, access: u32, el: u32
     alignmentFault(cpu, va, size, write);
     return 0;
   }
-  fillData(cpu, el, va, host, regionWritable);
+  const logged = dirtyLogged();
+  if (logged && write) noteStore(host);
+  fillData(cpu, el, va, host, regionWritable && (write || !logged));
   return host;
 }
 

@@ -1,6 +1,7 @@
 import { INSTRUCTION_NANOSECONDS, counter, nanosecondsUntil } from './clock';
-import { gicSetPpi } from './gic';
-import { CPU_TIMER_LEVELS, SYS_CNTP_CTL, SYS_CNTP_CVAL, SYS_CNTV_CTL, SYS_CNTV_CVAL } from './layout';
+import { gicPpi, gicSetPpi } from './gic';
+import { CPU_TIMER_LEVELS, HEADER, HEADER_VCPU_COUNT, SYS_CNTP_CTL, SYS_CNTP_CVAL, SYS_CNTV_CTL, SYS_CNTV_CVAL } from './layout';
+import { vcpuBlock } from './state';
 
 // Generic timer, Arm ARM D11. CNTVOFF is 0, so that the virtual and the physical counter are the same.
 
@@ -41,6 +42,16 @@ export function timerUpdate(cpu: usize): void {
   store<u32>(cpu, levels, CPU_TIMER_LEVELS);
   if (changed & 1) gicSetPpi(cpu, VIRTUAL_TIMER_INTID, virtual);
   if (changed & 2) gicSetPpi(cpu, PHYSICAL_TIMER_INTID, physical);
+}
+
+/** The state of the GIC was replaced while no vCPU ran: the lines are as that has them, until `timerUpdate`. */
+export function timersRestored(): void {
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const cpu = vcpuBlock(i);
+    const levels = u32(gicPpi(cpu, VIRTUAL_TIMER_INTID)) | (u32(gicPpi(cpu, PHYSICAL_TIMER_INTID)) << 1);
+    store<u32>(cpu, levels, CPU_TIMER_LEVELS);
+  }
 }
 
 function untilFires(cpu: usize, ctl: u64, cval: u64): u64 {

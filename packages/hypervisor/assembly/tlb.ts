@@ -94,6 +94,14 @@ export function flushCode(cpu: usize): void {
   }
 }
 
+/** Makes every data page read-only to the fast paths until it is stored to again. */
+export function flushWritable(cpu: usize): void {
+  for (let bank: u32 = 0; bank <= TLB_BANKS; bank++) {
+    const tlb = cpu + CPU_TLBS + bank * TLB_SIZE;
+    for (let i: u32 = 0; i < TLB_ENTRIES; i++) store<u64>(tlb + i * TLB_STRIDE, NO_PAGE, TLB_WRITE);
+  }
+}
+
 function dropData(entry: usize): void {
   store<u64>(entry, NO_PAGE, TLB_READ);
   store<u64>(entry, NO_PAGE, TLB_WRITE);

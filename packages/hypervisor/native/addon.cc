@@ -3,6 +3,7 @@
 #include "environment.cc"
 #include "requests.cc"
 #include "handle.cc"
+#include "bus-error.cc"
 #include "memory.cc"
 #include "events.cc"
 #include "vcpu.cc"

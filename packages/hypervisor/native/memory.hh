@@ -27,18 +27,24 @@ class SharedMapping {
 
   void* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
+  uint64_t guestAddress() const noexcept { return guestAddress_; }
 
  private:
-  SharedMapping(void* data, size_t size) noexcept : data_(data), size_(size) {}
+  SharedMapping(void* data, size_t size, uint64_t guestAddress = 0) noexcept
+      : data_(data), size_(size), guestAddress_(guestAddress) {}
   bool detach() noexcept;
 
   void* data_ = nullptr;
   size_t size_ = 0;
+  uint64_t guestAddress_ = 0;
   napi_env env_ = nullptr;
   napi_ref buffer_ = nullptr;
 };
 
 /** NativeKvm.discard. */
 void discard(const Napi::CallbackInfo& info);
+
+/** NativeKvm.mapFile. */
+Napi::Value mapFile(const Napi::CallbackInfo& info);
 
 }  // namespace vmm

@@ -18,7 +18,7 @@ namespace vmm {
 namespace {
 
 /** NATIVE_CONTRACT of native.ts. */
-constexpr int CONTRACT = 2;
+constexpr int CONTRACT = 3;
 
 /** /dev/kvm. */
 class System final : public Napi::ObjectWrap<System>, public Handle {
@@ -82,6 +82,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   environment.irqfd = keep(Irqfd::define(env));
   exports.Set("contract", CONTRACT);
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
+  exports.Set("mapFile", Napi::Function::New<mapFile>(env, "mapFile"));
   exports.Set("openSystem", Napi::Function::New<openSystem>(env, "openSystem"));
   return exports;
 }

@@ -37,6 +37,7 @@ Napi::Function Vm::define(Napi::Env env) {
       env, "Vm",
       {InstanceMethod<&Vm::callIoctl>("ioctl"), InstanceMethod<&Vm::callClose>("close"),
        InstanceMethod<&Vm::mapMemory>("mapMemory"), InstanceMethod<&Vm::unmapMemory>("unmapMemory"),
+       InstanceMethod<&Vm::setMemoryFlags>("setMemoryFlags"),
        InstanceMethod<&Vm::createVcpu>("createVcpu"), InstanceMethod<&Vm::createDevice>("createDevice"),
        InstanceMethod<&Vm::createIoeventfd>("createIoeventfd"), InstanceMethod<&Vm::createIrqfd>("createIrqfd"),
        InstanceMethod<&Vm::ref>("ref"), InstanceMethod<&Vm::unref>("unref"), rawMethod<Vm>("poll", poll),
@@ -148,6 +149,18 @@ void Vm::unmapMemory(const Napi::CallbackInfo& info) {
   const int result = setMemory(slot, 0, 0, 0, nullptr);
   if (result < 0) throwErrno(env, -result, "ioctl");
   memory_.erase(memory);
+}
+
+void Vm::setMemoryFlags(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  open(env);
+  const uint32_t slot = toUint32(info[0], "slot");
+  const uint32_t flags = toUint32(info[1], "flags");
+  const auto memory = memory_.find(slot);
+  if (memory == memory_.end()) throwErrno(env, ENOENT, "ioctl");
+  const SharedMapping& mapping = memory->second;
+  const int result = setMemory(slot, flags, mapping.guestAddress(), mapping.size(), mapping.data());
+  if (result < 0) throwErrno(env, -result, "ioctl");
 }
 
 int Vm::setMemory(uint32_t slot, uint32_t flags, uint64_t guestAddress, uint64_t size, void* data) noexcept {

@@ -48,6 +48,7 @@ class Vm final : public Napi::ObjectWrap<Vm>, public Handle, public Resource {
   void callClose(const Napi::CallbackInfo& info);
   Napi::Value mapMemory(const Napi::CallbackInfo& info);
   void unmapMemory(const Napi::CallbackInfo& info);
+  void setMemoryFlags(const Napi::CallbackInfo& info);
   Napi::Value createVcpu(const Napi::CallbackInfo& info);
   Napi::Value createDevice(const Napi::CallbackInfo& info);
   Napi::Value createIoeventfd(const Napi::CallbackInfo& info);

@@ -63,7 +63,14 @@ export interface HypervisorGic {
   setSpi(intid: number, level: boolean): void;
   /** A rising edge: latches the interrupt when it is configured as edge-triggered. */
   pulseSpi(intid: number): void;
+  /** Only while all vCPUs stand still. */
   save(): GicState;
+  /**
+   * Only while all vCPUs stand still. Comes after the states of the vCPUs, since restoring one resets its part of the
+   * interrupt controller.
+   *
+   * @throws HypervisorError `INVALID_ARGUMENT` when the state is not one that `save()` made of such a controller
+   */
   restore(state: GicState): void;
 }
 

@@ -8,19 +8,27 @@ const GUEST_PAGE = 4096;
  * Gives pages back to the host.
  *
  * @param ranges for each range where it begins in `bytes` and its length
+ * @param fileBytes how many of `bytes`, from the first on, are a mapping of a file
  */
-export type DiscardBytes = (bytes: Uint8Array, ranges: Float64Array, words: number) => void;
+export type DiscardBytes = (
+  bytes: Uint8Array,
+  ranges: Float64Array,
+  words: number,
+  fileBytes: number,
+) => void;
 
 /**
  * What `Vm.discardMemory()` does with any backend: checks every range, then calls `discard` once for each run of ranges
  * in one region.
  *
+ * @param fileBytes how many bytes of a region are a mapping of a file
  * @throws HypervisorError `INVALID_ARGUMENT`, and what `discard` throws
  */
 export function discardRanges(
   regions: readonly GuestMemoryRegion[],
   ranges: Float64Array,
   words: number,
+  fileBytes: (region: GuestMemoryRegion) => number,
   discard: DiscardBytes | undefined,
 ): void {
   if (!Number.isInteger(words) || words < 0 || words > ranges.length || words % 2 !== 0) {
@@ -39,7 +47,7 @@ export function discardRanges(
       offsets[count++] = ranges[i]! - region.guestAddress;
       offsets[count++] = ranges[i + 1]!;
     }
-    discard(region.bytes, offsets, count);
+    discard(region.bytes, offsets, count, fileBytes(region));
   }
 }
 

@@ -10,6 +10,29 @@ export interface GuestMemoryRegion {
   readonly readOnly: boolean;
 }
 
+/** A file whose contents guest memory begins with. */
+export interface MemoryFile {
+  /** Descriptor of a regular file, open for reading; it can be closed once the memory is mapped. */
+  readonly fd: number;
+  /** Where in the file the region's first byte is, in bytes: a multiple of 4096. */
+  readonly offset: number;
+}
+
+/** How guest memory is mapped. */
+export interface MapMemoryOptions {
+  /** The guest's stores fault out as MMIO writes. Default false. */
+  readonly readOnly?: boolean;
+  /**
+   * Copy-on-write: the memory reads as the file from its offset on, and as zero beyond the file's end; nothing that is
+   * stored reaches the file. Where the backend can map files, pages are read when they are first used, and the file has
+   * to stay as it is until the memory is unmapped and the VM disposed of. A page that nobody has stored to may show a
+   * change of the file. Truncating it takes the pages beyond its new end away: the process ends by SIGBUS as soon as it
+   * uses one, with a line on its standard error that names the file, and a guest of KVM that uses one has an
+   * `internalError` exit (EFAULT). Deleting the file, or putting another in its place, does no harm.
+   */
+  readonly file?: MemoryFile | undefined;
+}
+
 /** A guest store that the hypervisor takes without an exit: KVM's ioeventfd and its software twin. */
 export interface HypervisorDoorbell extends Disposable {
   readonly address: number;
@@ -42,13 +65,14 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
   readonly maxRegionSize: number;
 
   /**
-   * Allocates and maps zeroed guest memory.
+   * Allocates and maps guest memory: zeroed, or what a file has.
    *
    * @param guestAddress multiple of 4096
    * @param size bytes, multiple of 4096
-   * @throws HypervisorError `OVERLAP`, `OUT_OF_MEMORY`, `INVALID_ARGUMENT`
+   * @throws HypervisorError `OVERLAP`, `OUT_OF_MEMORY`, `INVALID_ARGUMENT`; with a file `UNSUPPORTED` where there are none
+   *   (a browser) and `SYSTEM` when it cannot be mapped or read
    */
-  mapMemory(guestAddress: number, size: number, options?: { readOnly?: boolean }): GuestMemoryRegion;
+  mapMemory(guestAddress: number, size: number, options?: MapMemoryOptions): GuestMemoryRegion;
   unmapMemory(region: GuestMemoryRegion): void;
 
   /** Whether {@link discardMemory} gives memory back to the host here. */
@@ -65,6 +89,32 @@ export interface Vm<V extends Vcpu = Vcpu> extends AsyncDisposable {
    * @throws HypervisorError `INVALID_ARGUMENT` (nothing was given back then), `SYSTEM`
    */
   discardMemory(ranges: Float64Array, words?: number): void;
+
+  /** Whether the dirty log is on. */
+  readonly dirtyLog: boolean;
+
+  /**
+   * Begins to note which pages the vCPUs, and what the hypervisor does for them, store to. Nothing is noted yet when this
+   * returns. vCPUs may run. What the host writes is not in this log: `GuestMemory` of `@vmm/vm-memory` notes it, and
+   * `DirtyBitmap.merge()` there adds what {@link takeDirtyPages} answers. {@link discardMemory} is of the host, too.
+   *
+   * @throws HypervisorError `WRONG_STATE` when it is on, `SYSTEM`
+   */
+  startDirtyLog(): void;
+
+  /**
+   * Takes what the log has of a region, and clears that. vCPUs may run: a store that this call does not tell of is told
+   * by the next one, and the bytes of every page that is told are there to be read. A page that was not changed may be
+   * told all the same. Memory that was mapped while the log was on begins with nothing noted.
+   *
+   * @returns page `n` of 4096 bytes of the region is bit `n % 32` of word `n / 32`
+   * @throws HypervisorError `WRONG_STATE` when the log is off, `INVALID_ARGUMENT` for a region that is not mapped, `SYSTEM`,
+   *   `ENGINE_FAULT` when a vCPU thread of the software hypervisor does not obey
+   */
+  takeDirtyPages(region: GuestMemoryRegion): Uint32Array;
+
+  /** Ends the log and forgets what it has. Nothing happens when it is off. */
+  stopDirtyLog(): void;
 
   createVcpu(id: number): V;
 

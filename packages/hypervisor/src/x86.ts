@@ -172,7 +172,11 @@ export interface X86IrqChip {
   setRoutes(routes: readonly GsiRoute[]): void;
   /** Only while no vCPU runs. Local APICs are part of the vCPUs' state. */
   save(): X86IrqChipState;
-  /** @throws HypervisorError `INVALID_ARGUMENT` */
+  /**
+   * Comes after the states of the vCPUs.
+   *
+   * @throws HypervisorError `INVALID_ARGUMENT`
+   */
   restore(state: X86IrqChipState): void;
 }
 

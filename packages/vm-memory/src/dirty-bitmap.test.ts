@@ -138,6 +138,29 @@ describe('the dirty bitmap', () => {
     expect(dirtyPages(memory.takeDirty())).toEqual([]);
   });
 
+  it('takes in what somebody else noted', () => {
+    const memory = setUp();
+    const bitmap = memory.enableDirtyTracking();
+    memory.writeUint8(0x1_1000, 1);
+    bitmap.merge(0x1_0000, Uint32Array.of(0x8000_0001, 0xffff_ff80));
+    bitmap.merge(0x8000_0000, Uint32Array.of(2));
+    expect(dirtyPages(memory.takeDirty())).toEqual([0x1_0000, 0x1_1000, 0x2_f000, 0x3_7000, 0x8000_1000]);
+    expect(dirtyPages(memory.takeDirty())).toEqual([]);
+  });
+
+  it.each([
+    [0x1_0000, 1],
+    [0x1_0000, 3],
+    [0x1_1000, 2],
+    [0x7000_0000, 2],
+    [0.5, 2],
+  ])('takes in no bitmap of no region: %d, %d words', (address, words) => {
+    const bitmap = setUp().enableDirtyTracking();
+    expect(() => bitmap.merge(address, new Uint32Array(words))).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+    );
+  });
+
   it('goes away when tracking is turned off', () => {
     const memory = setUp();
     memory.enableDirtyTracking();

@@ -1,4 +1,5 @@
-import type { GuestAddress } from './address.ts';
+import { formatAddress, type GuestAddress } from './address.ts';
+import { VmMemoryError } from './errors.ts';
 import type { GuestRegion } from './region.ts';
 
 /** Bytes of guest memory behind one bit of a {@link DirtyBitmap}. */
@@ -34,7 +35,7 @@ class RegionBits implements DirtyPages {
 
 /**
  * Which pages the VMM's own accesses wrote since the last `take()`. What the vCPUs wrote is the
- * hypervisor's to say.
+ * hypervisor's to say; `merge()` takes its log in.
  */
 export class DirtyBitmap {
   readonly #regions: readonly RegionBits[];
@@ -55,6 +56,27 @@ export class DirtyBitmap {
       const last = Math.floor((Math.min(end, region.end) - 1) / DIRTY_PAGE_SIZE) - region.firstPage;
       markBits(region.bits, from, last);
     }
+  }
+
+  /**
+   * Marks pages that somebody else noted, such as a hypervisor's log of the vCPUs' stores.
+   *
+   * @param guestAddress the page of bit 0 of `bits`: where a region begins, a multiple of {@link DIRTY_PAGE_SIZE}
+   * @param bits page `n` is bit `n % 32` of word `n / 32`; as many words as the region has
+   * @throws VmMemoryError `INVALID_ARGUMENT` when no region begins there or it has another number of pages
+   */
+  merge(guestAddress: GuestAddress, bits: Uint32Array): void {
+    const region = this.#regions.find((each) => each.start === guestAddress);
+    if (region === undefined || region.bits.length !== bits.length || guestAddress % DIRTY_PAGE_SIZE !== 0) {
+      throw new VmMemoryError(
+        'INVALID_ARGUMENT',
+        `${bits.length} words of dirty pages do not fit a region at ${formatAddress(guestAddress)}`,
+      );
+    }
+    for (const [index, word] of bits.entries()) region.bits[index]! |= word;
+    // Bits that are no page of the region are nobody's.
+    const rest = region.pageCount % 32;
+    if (rest !== 0) region.bits[bits.length - 1]! &= (1 << rest) - 1;
   }
 
   /** Whether the page that holds `address` is marked; false outside all regions. */

@@ -5,6 +5,8 @@ export type { Pl011Options, Pl011State } from './pl011.ts';
 export { UARTDR, UARTFR } from './pl011-registers.ts';
 export { Pl031 } from './pl031.ts';
 export type { Pl031Options, Pl031State } from './pl031.ts';
+export { PL061_PINS, Pl061 } from './pl061.ts';
+export type { Pl061Options, Pl061State } from './pl061.ts';
 export { Uart16550A } from './uart16550a.ts';
 export type { Uart16550AOptions, Uart16550AStatistics } from './uart16550a.ts';
 export type { Uart16550AState } from './uart16550a-state.ts';

@@ -1,11 +1,19 @@
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
-import { readdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { VmmError } from '../errors.ts';
 import type { Architecture } from '../machine/machine.ts';
 import { PrivateApt, type Progress } from './apt.ts';
 import type { CpioEntry } from './cpio.ts';
+import { makeInCache } from './fetch-directory.ts';
 import { DEBIAN_NAMES, cacheDirectory } from './guest.ts';
 
 /** Needed to install and configure packages, not to run what is in them. */
@@ -56,29 +64,14 @@ async function fetchPackages(
   target: string,
   progress: Progress,
 ): Promise<void> {
-  mkdirSync(cacheDirectory(), { recursive: true });
-  const work = mkdtempSync(join(cacheDirectory(), 'fetch-'));
-  const clean = (): void => rmSync(work, { recursive: true, force: true });
-  process.once('exit', clean);
-  try {
-    const tree = join(work, 'tree');
-    mkdirSync(tree);
+  await makeInCache(target, existsSync, async (fresh, work) => {
     const apt = new PrivateApt(join(work, 'apt'), debian, progress);
     await apt.update();
     const names = await apt.closure(packages, LEFT_OUT);
-    const versions = Object.fromEntries(await apt.unpackAll(names, tree));
-    mkdirSync(join(tree, 'vmm'), { recursive: true });
-    writeFileSync(join(tree, 'vmm/packages.json'), `${JSON.stringify(versions, undefined, 2)}\n`);
-    try {
-      renameSync(tree, target);
-    } catch (error) {
-      // Another process that fetched at the same time was first: its files are as good.
-      if (!existsSync(target)) throw error;
-    }
-  } finally {
-    process.off('exit', clean);
-    clean();
-  }
+    const versions = Object.fromEntries(await apt.unpackAll(names, fresh));
+    mkdirSync(join(fresh, 'vmm'), { recursive: true });
+    writeFileSync(join(fresh, 'vmm/packages.json'), `${JSON.stringify(versions, undefined, 2)}\n`);
+  });
 }
 
 function entriesOf(root: string): CpioEntry[] {

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { VmmError } from '../errors.ts';
 import type { Architecture } from '../machine/machine.ts';
 import { PrivateApt, type Progress } from './apt.ts';
 import { type CpioEntry, buildCpio } from './cpio.ts';
+import { makeInCache } from './fetch-directory.ts';
 import { BASE_MODULES_FILE, DHCP_SCRIPT, initScript, lines } from './init.ts';
 import { KernelModules, firstOf, kernelImage } from './kernel-package.ts';
 
@@ -20,6 +21,8 @@ export const GUEST_MODULES = [
   'virtiofs',
   'vmw_vsock_virtio_transport',
   'virtio_balloon',
+  'button',
+  'evdev',
 ] as const;
 export type GuestModule = (typeof GUEST_MODULES)[number];
 
@@ -78,26 +81,11 @@ export function cacheDirectory(): string {
  * @throws VmmError `NO_APT`, `APT_FAILED`, `GUEST_INCOMPLETE`
  */
 export async function prepareGuest(progress: Progress, arch: Architecture = 'aarch64'): Promise<Guest> {
-  const cache = cacheDirectory();
   const directory = guestDirectory(arch);
-  if (!existsSync(join(directory, 'manifest.json'))) {
-    mkdirSync(cache, { recursive: true });
-    const work = mkdtempSync(join(cache, 'fetch-'));
-    const clean = (): void => rmSync(work, { recursive: true, force: true });
-    process.once('exit', clean);
-    try {
-      await fetchGuest(join(cache, `apt-${DEBIAN[arch].name}`), work, arch, progress);
-      rmSync(directory, { recursive: true, force: true });
-      try {
-        renameSync(work, directory);
-      } catch (error) {
-        // Another process that fetched at the same time was first: its files are as good.
-        if (!existsSync(join(directory, 'manifest.json'))) throw error;
-      }
-    } finally {
-      process.off('exit', clean);
-      clean();
-    }
+  if (!isMade(directory)) {
+    await makeInCache(directory, isMade, (fresh, work) =>
+      fetchGuest(join(work, 'apt'), fresh, arch, progress),
+    );
   }
   const manifest = readManifest(directory);
   if (manifest === undefined) {
@@ -109,6 +97,10 @@ export async function prepareGuest(progress: Progress, arch: Architecture = 'aar
     kernelVersion: manifest.kernelVersion,
     modules: (drivers) => loadable(directory, manifest, drivers),
   };
+}
+
+function isMade(directory: string): boolean {
+  return existsSync(join(directory, 'manifest.json'));
 }
 
 function loadable(directory: string, manifest: Manifest, drivers: readonly GuestModule[]): LoadableModule[] {
@@ -207,7 +199,6 @@ async function fetchGuest(
     writeFileSync(join(target, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
   } finally {
     rmSync(tree, { recursive: true, force: true });
-    rmSync(join(aptDirectory, 'download'), { recursive: true, force: true });
   }
 }
 

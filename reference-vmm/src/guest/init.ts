@@ -6,6 +6,11 @@ export const COMMAND_PORTS = {
   control: { id: 4, name: 'vmm.control' },
 } as const;
 
+/** The port of the guest's agent. */
+export const AGENT_PORT = { id: 5, name: 'vmm.agent' } as const;
+/** The agent itself, where the second archive has it. */
+export const AGENT_FILE = 'vmm/agent';
+
 /** Where the second archive puts what this run asks of the guest. */
 export const COMMAND_FILE = 'vmm/command';
 export const HOSTNAME_FILE = 'vmm/hostname';
@@ -49,6 +54,7 @@ modules=/${MODULES_FILE}
 while read -r name; do insmod /lib/modules/$name.ko; done <$modules
 [ -f /${HOSTNAME_FILE} ] && hostname -F /${HOSTNAME_FILE}
 ip link set lo up 2>/dev/null
+if [ -x /${AGENT_FILE} ]; then /${AGENT_FILE} --direct-shutdown </dev/null >/dev/null 2>&1 & fi
 [ -f /${SETUP_FILE} ] && . /${SETUP_FILE}
 cd /root
 # The driver adds ports as the device answers, after insmod came back; the last port has its name when all are open.

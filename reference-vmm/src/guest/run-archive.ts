@@ -1,4 +1,5 @@
 import { type CpioEntry, buildCpio } from './cpio.ts';
+import { SHELL_PROFILE } from './console.ts';
 import type { LoadableModule } from './guest.ts';
 import { COMMAND_FILE, HOSTNAME_FILE, MODULES_FILE, SETUP_FILE, commandScript, lines } from './init.ts';
 
@@ -29,7 +30,9 @@ export function runArchive(run: GuestRun): Uint8Array {
     file(HOSTNAME_FILE, lines([run.hostname])),
     file(MODULES_FILE, lines(run.modules.map(({ name }) => name))),
     ...(run.setup.length === 0 ? [] : [file(SETUP_FILE, lines(run.setup))]),
-    ...(run.command === undefined ? [] : [file(COMMAND_FILE, commandScript(run.command))]),
+    ...(run.command === undefined
+      ? [file('etc/profile', SHELL_PROFILE)]
+      : [file(COMMAND_FILE, commandScript(run.command))]),
     ...(run.files ?? []),
   ]);
 }

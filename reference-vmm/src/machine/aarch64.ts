@@ -1,13 +1,30 @@
 import { aarch64 } from '@vmm/arch';
 import { type Aarch64Vcpu, type Aarch64Vm, sysreg } from '@vmm/hypervisor';
-import { createVmGicV2, createVmGicV3, GicV2m, type Trigger, type VmGicV2, type VmGicV3 } from '@vmm/irqchip';
+import {
+  createVmGicV2,
+  createVmGicV3,
+  GicV2m,
+  type Trigger,
+  type VmGicState,
+  type VmGicV2,
+  type VmGicV3,
+} from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
 import { type AddressAllocator, Bus, type Interrupt, type PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
-import { Pl011, Pl031, UARTDR, UARTFR } from '@vmm/vm-superio';
+import { Pl011, Pl031, Pl061, UARTDR, UARTFR } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
 import { mapGuestMemory } from '../memory-manager.ts';
 import { busHooks } from './bus-hooks.ts';
+import {
+  type MachineState,
+  type StatefulPart,
+  checkMachineState,
+  restoreParts,
+  restoreVcpus,
+  restoring,
+  saveParts,
+} from './machine-state.ts';
 import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
 import { PCI_ECAM_SIZE, PciBus } from './pci.ts';
 import { SerialPort } from './serial-port.ts';
@@ -28,7 +45,7 @@ interface AttachedPci {
   readonly frame: aarch64.GicV2mDescription;
 }
 
-/** A machine with a device tree: GIC, PL011, PL031, PSCI, and virtio devices by virtio-mmio or PCI. */
+/** A machine with a device tree: GIC, PL011, PL031, PL061, PSCI, and virtio devices by virtio-mmio or PCI. */
 export class Aarch64Machine implements Machine {
   readonly vm: Aarch64Vm;
   readonly memory: GuestMemory;
@@ -41,13 +58,18 @@ export class Aarch64Machine implements Machine {
   readonly #config: MachineConfig;
   readonly #layout: readonly aarch64.AddressRange[];
   readonly #gic: AnyGic;
+  readonly #gpio: Pl061;
   readonly #pci: AttachedPci | undefined;
   readonly #virtio: aarch64.MmioDeviceSlot[] = [];
   readonly #sharedMemory: AddressAllocator | undefined;
+  /** What has a state of its own, by its name in the machine's. */
+  readonly #parts: Record<string, StatefulPart> = {};
+  /** As it was before the kernel was entered. */
+  #initial: MachineState | undefined;
   #timer: NodeJS.Timeout | undefined;
   #cmdline = '';
   #loaded: aarch64.LoadedKernel | undefined;
-  #bootCpu: Aarch64Vcpu | undefined;
+  #vcpus: readonly Aarch64Vcpu[] = [];
   /** The virtual counter while it stands still. */
   #counter: bigint | undefined;
 
@@ -55,7 +77,7 @@ export class Aarch64Machine implements Machine {
     this.vm = vm;
     this.#config = config;
     this.#layout = aarch64.memoryRegions(config.memory);
-    this.memory = mapGuestMemory(vm, this.#layout);
+    this.memory = mapGuestMemory(vm, this.#layout, hooks.memoryFile);
     this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
     const pci = config.transport === 'pci';
     const v2m = pci ? aarch64.gicV2mInterrupts(0) : undefined;
@@ -67,6 +89,7 @@ export class Aarch64Machine implements Machine {
     this.#sharedMemory = allocatorOf(aarch64.pciMmio64(config.memory));
     this.#addSerialPort(hooks.serialOutput);
     this.#addClock();
+    this.#gpio = this.#addGpio();
     this.#pci = v2m === undefined ? undefined : this.#addPci(v2m);
   }
 
@@ -94,8 +117,24 @@ export class Aarch64Machine implements Machine {
   }
 
   createVcpus(): readonly Aarch64Vcpu[] {
+    this.#makeVcpus();
+    this.enterKernel();
+    return this.#vcpus;
+  }
+
+  #makeVcpus(): void {
+    this.#vcpus = Array.from({ length: this.#config.cpus }, (_, id) => {
+      const vcpu = this.vm.createVcpu(id);
+      return id === 0 ? vcpu : aarch64.configureSecondaryCpu(vcpu);
+    });
+    this.#initial = this.#state(0n);
+  }
+
+  enterKernel(): void {
     const loaded = this.#loaded;
-    if (loaded === undefined) throw new TypeError('createVcpus() before loadKernel()');
+    const [bootCpu] = this.#vcpus;
+    if (loaded === undefined || bootCpu === undefined)
+      throw new TypeError('no kernel, or no vCPU to enter it');
     const tree = aarch64.buildDeviceTree({
       memory: this.#layout,
       vcpus: this.#config.cpus,
@@ -104,34 +143,72 @@ export class Aarch64Machine implements Machine {
       initrd: loaded.initrd,
       uart: { address: aarch64.PL011.guestAddress, intid: aarch64.PL011_INTID },
       rtc: { address: aarch64.PL031.guestAddress, intid: aarch64.PL031_INTID },
+      gpio: {
+        address: aarch64.PL061.guestAddress,
+        intid: aarch64.PL061_INTID,
+        powerButton: aarch64.POWER_BUTTON_PIN,
+      },
       virtioMmio: this.#virtio,
       pci: this.#pci?.description,
       // No kaslr-seed: with it Linux isolates its page tables and flushes the TLB at every entry from user space.
       rngSeed: crypto.getRandomValues(new Uint8Array(64)),
     });
     const deviceTree = aarch64.loadDeviceTree(this.memory, loaded, tree);
-    const vcpus = Array.from({ length: this.#config.cpus }, (_, id) => {
-      const vcpu = this.vm.createVcpu(id);
-      return id === 0
-        ? aarch64.configureBootCpu(vcpu, { entry: loaded.entry, deviceTree })
-        : aarch64.configureSecondaryCpu(vcpu);
-    });
-    this.#bootCpu = vcpus[0];
-    return vcpus;
+    aarch64.configureBootCpu(bootCpu, { entry: loaded.entry, deviceTree });
+  }
+
+  reset(): void {
+    if (this.#initial === undefined) throw new TypeError('no vCPUs to reset');
+    this.#apply(this.#initial);
   }
 
   stopClock(): void {
-    this.#counter ??= this.#bootCpu?.getSystemRegister(CNTVCT_EL0);
+    this.#counter ??= this.#vcpus[0]?.getSystemRegister(CNTVCT_EL0);
   }
 
   startClock(): void {
     // It is one counter for all vCPUs.
-    if (this.#counter !== undefined) this.#bootCpu?.setSystemRegister(CNTVCT_EL0, this.#counter);
+    if (this.#counter !== undefined) this.#vcpus[0]?.setSystemRegister(CNTVCT_EL0, this.#counter);
     this.#counter = undefined;
   }
 
   endOfInterrupt(): void {
     // The interrupt controller is the hypervisor's.
+  }
+
+  setPowerButton(pressed: boolean): void {
+    this.#gpio.setPin(aarch64.POWER_BUTTON_PIN, pressed);
+  }
+
+  save(): MachineState {
+    if (this.#counter === undefined) throw new TypeError('save() before stopClock()');
+    return this.#state(this.#counter);
+  }
+
+  #state(clock: bigint): MachineState {
+    return {
+      version: 1,
+      arch: 'aarch64',
+      clock,
+      vcpus: this.#vcpus.map((vcpu) => vcpu.save()),
+      interruptController: this.#gic.save(),
+      parts: saveParts(this.#parts),
+    };
+  }
+
+  restore(state: unknown): readonly Aarch64Vcpu[] {
+    const checked = checkMachineState(state, 'aarch64', this.#config.cpus);
+    this.#makeVcpus();
+    this.#apply(checked);
+    return this.#vcpus;
+  }
+
+  #apply({ clock, vcpus, interruptController, parts }: MachineState): void {
+    restoreVcpus(this.#vcpus, vcpus);
+    // Its state names registers of the vCPUs (KVM), and has the levels of what the vCPUs' timers drive.
+    restoring('the interrupt controller', () => this.#gic.restore(interruptController as VmGicState));
+    restoreParts(this.#parts, parts);
+    this.#counter = clock;
   }
 
   [Symbol.dispose](): void {
@@ -154,6 +231,7 @@ export class Aarch64Machine implements Machine {
     };
     const lines = description.intids.map((intid) => this.#line(intid, 'level'));
     const bus = new PciBus(this, { ...description, lines, msi });
+    this.#parts['pci'] = bus.root;
     return { bus, description, frame: { address, ...interrupts } };
   }
 
@@ -175,6 +253,7 @@ export class Aarch64Machine implements Machine {
       if (length === 1 || length === 2 || length === 4) uart.write(UARTDR, length, value);
     });
     this.mmio.register(base, size, uart, 'PL011');
+    this.#parts['serial'] = uart;
     this.serial.connect(uart);
   }
 
@@ -188,7 +267,15 @@ export class Aarch64Machine implements Machine {
         return { [Symbol.dispose]: () => clearTimeout(timer) };
       },
     });
+    this.#parts['clock'] = rtc;
     this.mmio.register(aarch64.PL031.guestAddress, aarch64.PL031.size, rtc, 'PL031');
+  }
+
+  #addGpio(): Pl061 {
+    const gpio = new Pl061({ interrupt: this.#line(aarch64.PL061_INTID, 'level') });
+    this.mmio.register(aarch64.PL061.guestAddress, aarch64.PL061.size, gpio, 'PL061');
+    this.#parts['gpio'] = gpio;
+    return gpio;
   }
 }
 

@@ -3,6 +3,7 @@ import type { TransportOptions, VirtioDevice, VirtioTransport } from '@vmm/virti
 import type { Bus, PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import type { BootFiles } from '../boot-files.ts';
+import type { MachineState } from './machine-state.ts';
 import type { PortBus } from './port-bus.ts';
 import type { SerialPort } from './serial-port.ts';
 
@@ -30,6 +31,8 @@ export interface MachineHooks {
   readonly serialOutput: (bytes: Uint8Array) => void;
   /** Accesses that met no device, broken devices. */
   readonly debug: (message: string) => void;
+  /** Descriptor of a file that guest memory is a private copy of, in order of addresses. Default: it is zero. */
+  readonly memoryFile?: number | undefined;
 }
 
 /** What of a VM's configuration its machine is made from. */
@@ -100,4 +103,32 @@ export interface Machine extends Disposable {
 
   /** The guest ended an interrupt with this vector (`eoi` exits). */
   endOfInterrupt(vector: number): void;
+
+  /**
+   * Puts everything but memory and virtio devices back to where it was before the first instruction. Only while no vCPU
+   * runs and the clock stands still. What follows is {@link loadKernel} and {@link enterKernel}.
+   */
+  reset(): void;
+
+  /** Writes the tables for the kernel that was loaded, and leads the boot CPU to it: what {@link createVcpus} ends with. */
+  enterKernel(): void;
+
+  /** Presses the power button or lets it go. A guest that has no driver for it yet, or never, does not notice. */
+  setPowerButton(pressed: boolean): void;
+
+  /**
+   * Everything but memory and virtio devices. Only while no vCPU runs and the clock stands still.
+   *
+   * @throws HypervisorError `WRONG_STATE`
+   */
+  save(): MachineState;
+
+  /**
+   * Creates the vCPUs where they were, in place of {@link loadKernel} and {@link createVcpus}: with the saved memory, once
+   * the virtio devices are attached and before they are restored. The clock stands still until {@link startClock}.
+   *
+   * @param state of a machine made from the same configuration; it need not be trusted
+   * @throws VmmError `INVALID_SNAPSHOT`
+   */
+  restore(state: unknown): readonly Vcpu[];
 }

@@ -1,13 +1,22 @@
 import { x86_64 } from '@vmm/arch';
 import type { CpuidEntry, X86Vcpu, X86Vm } from '@vmm/hypervisor';
-import { type IoApic, type VmIrqChip, createVmIrqChip } from '@vmm/irqchip';
+import { type IoApic, type VmIrqChip, type VmIrqChipState, createVmIrqChip } from '@vmm/irqchip';
 import type { VirtioDevice, VirtioTransport } from '@vmm/virtio-devices';
-import { type AddressAllocator, Bus, type PciRoot } from '@vmm/vm-device';
+import { type AddressAllocator, Bus, type Interrupt, type PciRoot } from '@vmm/vm-device';
 import type { GuestMemory } from '@vmm/vm-memory';
 import { AcpiPower, CmosRtc, I8042, PostCodePort, Uart16550A } from '@vmm/vm-superio';
 import { type BootFiles, withBootFiles } from '../boot-files.ts';
 import { mapGuestMemory } from '../memory-manager.ts';
 import { busHooks } from './bus-hooks.ts';
+import {
+  type MachineState,
+  type StatefulPart,
+  checkMachineState,
+  restoreParts,
+  restoreVcpus,
+  restoring,
+  saveParts,
+} from './machine-state.ts';
 import type { AttachOptions, Machine, MachineConfig, MachineHooks, PowerRequest } from './machine.ts';
 import { PCI_ECAM_SIZE, PciBus } from './pci.ts';
 import { PortBus } from './port-bus.ts';
@@ -38,9 +47,15 @@ export class X86Machine implements Machine {
   readonly #config: MachineConfig;
   readonly #supportedCpuid: readonly CpuidEntry[];
   readonly #irqChip: VmIrqChip;
+  readonly #powerButton: Interrupt;
   readonly #pci: AttachedPci | undefined;
   readonly #virtio: x86_64.MmioDeviceSlot[] = [];
   readonly #sharedMemory: AddressAllocator | undefined;
+  /** What has a state of its own, by its name in the machine's. */
+  readonly #parts: Record<string, StatefulPart> = {};
+  #vcpus: readonly X86Vcpu[] = [];
+  /** As it was before the kernel was entered. */
+  #initial: MachineState | undefined;
   #cmdline = '';
   #loaded: x86_64.LoadedKernel | undefined;
   /** Nanoseconds of the paravirtual clock while it stands still. */
@@ -52,7 +67,7 @@ export class X86Machine implements Machine {
     this.#supportedCpuid = supportedCpuid;
     this.#config = config;
     this.#irqChip = createVmIrqChip(vm, { mode: config.irqchip ?? 'kernel' });
-    this.memory = mapGuestMemory(vm, x86_64.memoryRegions(config.memory));
+    this.memory = mapGuestMemory(vm, x86_64.memoryRegions(config.memory), hooks.memoryFile);
     this.mmio = new Bus({ name: 'MMIO', ...busHooks(hooks.debug) });
     this.ports = new PortBus(hooks.debug);
     const { ioApic } = this.#irqChip;
@@ -62,6 +77,7 @@ export class X86Machine implements Machine {
     this.#sharedMemory = allocatorOf(x86_64.pciMmio64(config.memory));
     this.#addSerialPort(hooks.serialOutput);
     this.#addPower();
+    this.#powerButton = this.#irqChip.createLine(x86_64.POWER_BUTTON_GSI, 'edge');
     this.#addLegacy();
     this.#pci = config.transport === 'pci' ? this.#addPci() : undefined;
   }
@@ -90,13 +106,34 @@ export class X86Machine implements Machine {
   }
 
   createVcpus(): readonly X86Vcpu[] {
+    this.#makeVcpus();
+    this.enterKernel();
+    return this.#vcpus;
+  }
+
+  #makeVcpus(): void {
     const { cpus, cpu: model } = this.#config;
-    if (this.#loaded === undefined) throw new TypeError('createVcpus() before loadKernel()');
+    this.#vcpus = Array.from({ length: cpus }, (_, id) => {
+      const vcpu = this.vm.createVcpu(id);
+      const cpuid = x86_64.cpuidFor(this.#supportedCpuid, { id, vcpus: cpus, model });
+      if (id !== 0) return x86_64.configureSecondaryCpu(vcpu, { cpuid });
+      vcpu.setCpuid(cpuid);
+      return vcpu;
+    });
+    this.#initial = this.#state(0n);
+  }
+
+  enterKernel(): void {
+    const { cpus } = this.#config;
+    const [bootCpu] = this.#vcpus;
+    if (this.#loaded === undefined || bootCpu === undefined)
+      throw new TypeError('no kernel, or no vCPU to enter it');
     const rsdp = x86_64.writeAcpiTables(this.memory, {
       vcpus: cpus,
       virtioMmio: this.#virtio,
       uart: { port: x86_64.COM1.port, gsi: x86_64.COM1_GSI },
       rtc: { port: x86_64.CMOS.port },
+      powerButton: { gsi: x86_64.POWER_BUTTON_GSI },
       pci: this.#pci?.description,
     });
     if (cpus <= x86_64.MAX_MP_TABLE_VCPUS) x86_64.writeMpTable(this.memory, cpus);
@@ -106,13 +143,12 @@ export class X86Machine implements Machine {
       rsdp,
       rngSeed: crypto.getRandomValues(new Uint8Array(64)),
     });
-    return Array.from({ length: cpus }, (_, id) => {
-      const vcpu = this.vm.createVcpu(id);
-      const cpuid = x86_64.cpuidFor(this.#supportedCpuid, { id, vcpus: cpus, model });
-      return id === 0
-        ? x86_64.configureBootCpu(vcpu, this.memory, boot, { cpuid })
-        : x86_64.configureSecondaryCpu(vcpu, { cpuid });
-    });
+    x86_64.configureBootCpu(bootCpu, this.memory, boot);
+  }
+
+  reset(): void {
+    if (this.#initial === undefined) throw new TypeError('no vCPUs to reset');
+    this.#apply(this.#initial);
   }
 
   stopClock(): void {
@@ -126,6 +162,43 @@ export class X86Machine implements Machine {
 
   endOfInterrupt(vector: number): void {
     this.#irqChip.endOfInterrupt(vector);
+  }
+
+  setPowerButton(pressed: boolean): void {
+    if (pressed) this.#powerButton.trigger();
+  }
+
+  save(): MachineState {
+    if (this.#clock === undefined) throw new TypeError('save() before stopClock()');
+    return this.#state(this.#clock);
+  }
+
+  #state(clock: bigint): MachineState {
+    return {
+      version: 1,
+      arch: 'x86_64',
+      clock,
+      vcpus: this.#vcpus.map((vcpu) => vcpu.save()),
+      interruptController: this.#irqChip.save(),
+      parts: saveParts(this.#parts),
+    };
+  }
+
+  restore(state: unknown): readonly X86Vcpu[] {
+    const checked = checkMachineState(state, 'x86_64', this.#config.cpus);
+    this.#makeVcpus();
+    this.#apply(checked);
+    return this.#vcpus;
+  }
+
+  #apply({ clock, vcpus, interruptController, parts }: MachineState): void {
+    // An interrupt that the I/O APIC has pending goes to local APICs, which are the vCPUs'.
+    restoreVcpus(this.#vcpus, vcpus);
+    restoring('the interrupt controllers', () =>
+      this.#irqChip.restore(interruptController as VmIrqChipState),
+    );
+    restoreParts(this.#parts, parts);
+    this.#clock = clock;
   }
 
   [Symbol.dispose](): void {
@@ -156,6 +229,7 @@ export class X86Machine implements Machine {
     };
     const lines = description.gsis.map((gsi) => this.#irqChip.createLine(gsi, 'level'));
     const bus = new PciBus(this, { ...description, lines, msi: this.#irqChip });
+    this.#parts['pci'] = bus.root;
     const { port, size } = x86_64.PCI_CONFIG;
     this.ports.register(port, size, bus.root.configPorts, 'PCI configuration ports');
     // CONFIG_ADDRESS comes before an access to CONFIG_DATA, and in order.
@@ -175,6 +249,7 @@ export class X86Machine implements Machine {
     });
     this.ports.register(port, size, uart, '16550A');
     this.#coalesce(port);
+    this.#parts['serial'] = uart;
     this.serial.connect(uart);
   }
 
@@ -184,11 +259,13 @@ export class X86Machine implements Machine {
       onShutdown: () => this.onPower('shutdown'),
       onReset: () => this.onPower('reset'),
     });
+    this.#parts['power'] = power;
     this.ports.register(port, size, power, 'ACPI registers');
   }
 
   #addLegacy(): void {
     const keyboard = new I8042({ onReset: () => this.onPower('reset') });
+    this.#parts['keyboard'] = keyboard;
     this.ports.register(x86_64.I8042_DATA.port, x86_64.I8042_DATA.size, keyboard.data, 'i8042 data');
     this.ports.register(
       x86_64.I8042_COMMAND.port,
@@ -197,6 +274,7 @@ export class X86Machine implements Machine {
       'i8042 command',
     );
     const clock = new CmosRtc({ clock: () => Date.now() / 1000 });
+    this.#parts['clock'] = clock;
     this.ports.register(x86_64.CMOS.port, x86_64.CMOS.size, clock, 'CMOS');
     this.ports.register(POST_CODE_PORT, 1, new PostCodePort(), 'POST codes');
     // The index of a CMOS register comes before an access to it, and in order.

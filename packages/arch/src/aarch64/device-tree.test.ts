@@ -22,6 +22,11 @@ const BASE: DeviceTreeConfig = {
   initrd: { guestAddress: 0x0f00_0000, size: 12_345 },
   uart: { address: aarch64.PL011.guestAddress, intid: aarch64.PL011_INTID },
   rtc: { address: aarch64.PL031.guestAddress, intid: aarch64.PL031_INTID },
+  gpio: {
+    address: aarch64.PL061.guestAddress,
+    intid: aarch64.PL061_INTID,
+    powerButton: aarch64.POWER_BUTTON_PIN,
+  },
   virtioMmio: [aarch64.virtioMmioSlot(0), aarch64.virtioMmioSlot(1)],
   rngSeed: new Uint8Array(32).fill(7),
   kaslrSeed: 0x0123456789abcdefn,
@@ -61,6 +66,7 @@ describe('buildDeviceTree', () => {
         initrd: undefined,
         uart: undefined,
         rtc: undefined,
+        gpio: undefined,
         virtioMmio: undefined,
         rngSeed: undefined,
         kaslrSeed: undefined,
@@ -110,6 +116,7 @@ describe('buildDeviceTree', () => {
       initrd: undefined,
       uart: undefined,
       rtc: undefined,
+      gpio: undefined,
       virtioMmio: [],
       rngSeed: undefined,
       kaslrSeed: undefined,
@@ -117,6 +124,22 @@ describe('buildDeviceTree', () => {
     expect([...tree.find('/chosen')!.properties.keys()]).toEqual(['bootargs']);
     expect(tree.compatible('fixed-clock')).toEqual([]);
     expect(tree.compatible('virtio,mmio')).toEqual([]);
+    expect([...tree.compatible('arm,pl061'), ...tree.compatible('gpio-keys')]).toEqual([]);
+  });
+
+  it('has the power button as a key at a pin of the PL061', () => {
+    const tree = build();
+    const [button] = tree.compatible('gpio-keys')[0]!.children;
+    expect(button!.u32('linux,code')).toBe(116);
+    const [controller, pin, flags] = button!.cells('gpios');
+    expect([pin, flags]).toEqual([aarch64.POWER_BUTTON_PIN, 0]);
+    const gpio = tree.byPhandle(controller!)!;
+    expect(gpio.strings('compatible')).toEqual(['arm,pl061', 'arm,primecell']);
+    expect(gpio.cells('interrupts')).toEqual([0, aarch64.PL061_INTID - 32, 4]);
+    expect([gpio.has('gpio-controller'), gpio.u32('#gpio-cells')]).toEqual([true, 2]);
+    const bare = build({ gpio: { address: aarch64.PL061.guestAddress, intid: aarch64.PL061_INTID } });
+    expect(bare.compatible('arm,pl061')).toHaveLength(1);
+    expect(bare.compatible('gpio-keys')).toEqual([]);
   });
 
   it('makes virtio interrupts rising edges and the others high levels (arm,gic bindings)', () => {
@@ -223,6 +246,7 @@ describe('buildDeviceTree', () => {
     for (const [model, names] of [
       ['arm,pl011', ['uartclk', 'apb_pclk']],
       ['arm,pl031', ['apb_pclk']],
+      ['arm,pl061', ['apb_pclk']],
     ] as const) {
       const device = tree.compatible(model)[0]!;
       expect(device.strings('clock-names')).toEqual(names);
@@ -241,6 +265,12 @@ describe('buildDeviceTree', () => {
     ['a private interrupt for a device', { uart: { address: 0, intid: 31 } }, 'INVALID_ARGUMENT'],
     ['an interrupt beyond the controller', { virtioMmio: [{ address: 0, intid: 992 }] }, 'INVALID_ARGUMENT'],
     ['a frame beyond the controller', { gic: { ...GICV3, v2m: { ...V2M, base: 900 } } }, 'INVALID_ARGUMENT'],
+    ['a private interrupt for pins', { gpio: { address: 0, intid: 31 } }, 'INVALID_ARGUMENT'],
+    [
+      'a power button beyond the pins',
+      { gpio: { address: 0, intid: 34, powerButton: 8 } },
+      'INVALID_ARGUMENT',
+    ],
     ['a private interrupt for PCI', { pci: { ...PCI, intids: [31, 37, 38, 39] } }, 'INVALID_ARGUMENT'],
     [
       'PCI with half a bus',

@@ -56,6 +56,12 @@ export interface PciHostDescription {
   readonly intids: readonly [number, number, number, number];
 }
 
+/** A PL061, and what is behind its pins. */
+export interface GpioDescription extends MmioDeviceSlot {
+  /** Pin, 0 to 7, that is high while the power button is pressed. */
+  readonly powerButton?: number | undefined;
+}
+
 /** What the device tree describes. */
 export interface DeviceTreeConfig {
   readonly memory: readonly AddressRange[];
@@ -70,6 +76,8 @@ export interface DeviceTreeConfig {
   readonly uart?: MmioDeviceSlot | undefined;
   /** PL031. */
   readonly rtc?: MmioDeviceSlot | undefined;
+  /** PL061. */
+  readonly gpio?: GpioDescription | undefined;
   readonly virtioMmio?: readonly MmioDeviceSlot[] | undefined;
   /** Its message-signalled interrupts go to the GICv2m frame, else to the ITS, where there is one. */
   readonly pci?: PciHostDescription | undefined;
@@ -98,8 +106,16 @@ const PCI_PINS = 4;
 const GIC_PHANDLE = 1;
 const CLOCK_PHANDLE = 2;
 const MSI_PHANDLE = 3;
+const GPIO_PHANDLE = 4;
 
-/** The clock of PL011 and PL031 in Hz: 24 MHz, as Arm's own boards have it. */
+/** GPIO specifier flags of the gpio bindings. */
+const GPIO_ACTIVE_HIGH = 0;
+/** Pins of a PL061. */
+const GPIO_PINS = 8;
+/** Linux's input event code of the power button. */
+const KEY_POWER = 116;
+
+/** The clock of PL011, PL031 and PL061 in Hz: 24 MHz, as Arm's own boards have it. */
 const APB_CLOCK_FREQUENCY = 24_000_000;
 
 /**
@@ -110,7 +126,7 @@ const APB_CLOCK_FREQUENCY = 24_000_000;
  */
 export function buildDeviceTree(config: DeviceTreeConfig): Uint8Array {
   check(config);
-  const { uart, rtc } = config;
+  const { uart, rtc, gpio } = config;
   const root: FdtNodeInput = {
     name: '',
     properties: {
@@ -130,9 +146,11 @@ export function buildDeviceTree(config: DeviceTreeConfig): Uint8Array {
       },
       timerNode(config),
       gicNode(config),
-      ...(uart === undefined && rtc === undefined ? [] : [clockNode()]),
+      ...(uart === undefined && rtc === undefined && gpio === undefined ? [] : [clockNode()]),
       ...(uart === undefined ? [] : [uartNode(uart)]),
       ...(rtc === undefined ? [] : [rtcNode(rtc)]),
+      ...(gpio === undefined ? [] : [gpioNode(gpio)]),
+      ...(gpio?.powerButton === undefined ? [] : [gpioKeysNode(gpio.powerButton)]),
       ...(config.virtioMmio ?? []).map(virtioMmioNode),
       ...(config.pci === undefined ? [] : [pciNode(config.pci, config.gic)]),
     ],
@@ -151,9 +169,13 @@ function check(config: DeviceTreeConfig): void {
   }
   new CommandLine().append(config.cmdline);
   if (config.memory.length === 0) throw new ArchError('INVALID_ARGUMENT', 'a machine without memory');
-  const slots = [config.uart, config.rtc, ...(config.virtioMmio ?? [])];
+  const slots = [config.uart, config.rtc, config.gpio, ...(config.virtioMmio ?? [])];
   for (const slot of slots) {
     if (slot !== undefined) checkIntid(slot.intid);
+  }
+  const pin = config.gpio?.powerButton ?? 0;
+  if (!Number.isInteger(pin) || pin < 0 || pin >= GPIO_PINS) {
+    throw new ArchError('INVALID_ARGUMENT', `power button at pin ${pin}: a PL061 has 0 to ${GPIO_PINS - 1}`);
   }
   const { v2m } = gic;
   if (v2m !== undefined) {
@@ -318,6 +340,43 @@ function rtcNode({ address, intid }: MmioDeviceSlot): FdtNodeInput {
       clocks: CLOCK_PHANDLE,
       'clock-names': 'apb_pclk',
     },
+  };
+}
+
+function gpioNode({ address, intid }: MmioDeviceSlot): FdtNodeInput {
+  return {
+    name: unitName('pl061', address),
+    properties: {
+      compatible: ['arm,pl061', 'arm,primecell'],
+      reg: cells64(address, 0x1000),
+      interrupts: spi(intid, IRQ_TYPE_LEVEL_HIGH),
+      'gpio-controller': true,
+      '#gpio-cells': 2,
+      'interrupt-controller': true,
+      '#interrupt-cells': 2,
+      '#address-cells': 0,
+      clocks: CLOCK_PHANDLE,
+      'clock-names': 'apb_pclk',
+      phandle: GPIO_PHANDLE,
+    },
+  };
+}
+
+/** Linux Documentation/devicetree/bindings/input/gpio-keys.yaml. */
+function gpioKeysNode(powerButton: number): FdtNodeInput {
+  return {
+    name: 'gpio-keys',
+    properties: { compatible: 'gpio-keys' },
+    children: [
+      {
+        name: 'power-button',
+        properties: {
+          label: 'Power Button',
+          'linux,code': KEY_POWER,
+          gpios: [GPIO_PHANDLE, powerButton, GPIO_ACTIVE_HIGH],
+        },
+      },
+    ],
   };
 }
 

@@ -37,6 +37,8 @@ export const GITS: AddressRange = { guestAddress: 0x4c00_0000, size: 128 * KIB }
 export const GICV2M: AddressRange = { guestAddress: 0x4c02_0000, size: 4 * KIB };
 /** PL031 real time clock. */
 export const PL031: AddressRange = { guestAddress: 0x4c10_0000, size: 4 * KIB };
+/** PL061 general purpose input and output. */
+export const PL061: AddressRange = { guestAddress: 0x4c11_0000, size: 4 * KIB };
 /** Room for the configuration space of 256 PCI buses, 1 MiB each. */
 export const PCI_ECAM: AddressRange = { guestAddress: 0x5000_0000, size: 256 * MIB };
 /** PCI memory window. */
@@ -51,6 +53,9 @@ export const SPI_END = 992;
 /** Interrupts of the fixed devices, as INTIDs. */
 export const PL011_INTID = 32;
 export const PL031_INTID = 33;
+export const PL061_INTID = 34;
+/** Pin of the PL061 that the power button drives high. */
+export const POWER_BUTTON_PIN = 0;
 /** PCI's INTA to INTD, level-triggered. */
 export const PCI_INTIDS: readonly [number, number, number, number] = [36, 37, 38, 39];
 /** First virtio-mmio device's INTID; those between are left to devices at fixed addresses. */

@@ -92,6 +92,8 @@ export const PCI_GSIS: readonly [number, number, number, number] = [16, 17, 18, 
 export const I8042_GSI = 1;
 export const COM1_GSI = 4;
 export const RTC_GSI = 8;
+/** Of the power button: the input that ACPI has on a PC. */
+export const POWER_BUTTON_GSI = 9;
 
 /**
  * Global system interrupts of the virtio-mmio devices: what the PC's own devices and ACPI (9) and the FPU (13) leave

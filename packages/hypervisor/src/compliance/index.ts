@@ -9,6 +9,7 @@ export type {
   Assertions,
   ComplianceContext,
   ComplianceFeature,
+  ComplianceFile,
   ComplianceSuite,
   ComplianceTest,
 } from './suite.ts';

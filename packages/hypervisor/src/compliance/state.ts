@@ -27,10 +27,17 @@ function step(machine: Machine, answer: number): bigint {
   return (BigInt(write.valueHigh) << 32n) | BigInt(write.value);
 }
 
-function copyMachine(from: Machine, to: Machine): void {
+/** Makes `to`, which has been made like `from`, go on where that stands: memory and vCPU 0. */
+export function copyMachine(from: Machine, to: Machine): void {
   const state = structuredClone(from.vcpu.save());
   to.ram.bytes.set(from.ram.bytes);
   to.vcpu.restore(state);
+}
+
+/** As {@link copyMachine}, with the interrupt controller. */
+export function copyWithInterrupts(from: Machine, to: Machine): void {
+  copyMachine(from, to);
+  to.interrupts.restore(structuredClone(from.interrupts.save()));
 }
 
 export const stateTests: readonly GuestTest[] = [
@@ -156,8 +163,7 @@ export const stateTests: readonly GuestTest[] = [
     const number = original.reported(INPUTS.level);
     assert.equal(original.runToMmio().address, MMIO + REPORT.READY, 'the guest is ready');
     original.interrupts.setLine(INPUTS.level, true);
-    copyMachine(original, copy);
-    copy.interrupts.restore(structuredClone(original.interrupts.save()));
+    copyWithInterrupts(original, copy);
     for (const machine of [original, copy]) {
       const exit = machine.runToMmio();
       assert.equal([exit.address, exit.value], [MMIO + REPORT.IRQ, number], 'the pending interrupt is taken');
@@ -167,6 +173,42 @@ export const stateTests: readonly GuestTest[] = [
     copy.interrupts.setLine(INPUTS.level, true);
     assert.equal(copy.runToMmio().value, number, 'and a later one');
   }),
+
+  guestTest(
+    'an interrupt that is being handled ends in another VM, and the next one follows',
+    async (context) => {
+      const { assert } = context;
+      await using original = await context.createMachine({ interrupts: true });
+      await using copy = await context.createMachine({ interrupts: true });
+      original.loadInterruptGuest([
+        { gsi: INPUTS.edge, edge: true },
+        { gsi: INPUTS.high, edge: true },
+      ]);
+      original.runToMmio();
+      original.interrupts.pulse(INPUTS.edge);
+      const first = original.runToMmio();
+      assert.equal(
+        [first.address, first.value],
+        [MMIO + REPORT.IRQ, original.reported(INPUTS.edge)],
+        'taken',
+      );
+      // Pending behind the one that is active.
+      original.interrupts.pulse(INPUTS.edge);
+      copyWithInterrupts(original, copy);
+      for (const machine of [original, copy]) {
+        assert.equal(machine.runToMmio().address, MMIO + REPORT.END, 'its end');
+        const next = machine.runToMmio();
+        assert.equal(
+          [next.address, next.value],
+          [MMIO + REPORT.IRQ, machine.reported(INPUTS.edge)],
+          'the next',
+        );
+        assert.equal(machine.runToMmio().address, MMIO + REPORT.END, 'and its end');
+        machine.interrupts.pulse(INPUTS.high);
+        assert.equal(machine.runToMmio().value, machine.reported(INPUTS.high), 'another input');
+      }
+    },
+  ),
 
   guestTest('a state of an interrupt controller that save() did not make is refused', async (context) => {
     await using machine = await context.createMachine({ interrupts: true });

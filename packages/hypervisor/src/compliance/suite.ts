@@ -17,10 +17,20 @@ export interface Assertions {
  * - `resample`: `createInterrupt` with `onResample`;
  * - `levelInterrupts`: a level-triggered interrupt whose line is low by its end does not come again. A KVM whose local
  *   APICs are not those of hardware or of Linux may lack it;
- * - `tscWrites`: the x86 time stamp counter can be set.
+ * - `tscWrites`: the x86 time stamp counter can be set;
+ * - `files`: `mapMemory` with a file, for which the context has {@link ComplianceContext.createFile}.
  */
 export type ComplianceFeature =
-  'haltExits' | 'instructionClock' | 'smp' | 'resample' | 'levelInterrupts' | 'tscWrites';
+  'haltExits' | 'instructionClock' | 'smp' | 'resample' | 'levelInterrupts' | 'tscWrites' | 'files';
+
+/** A regular file of its own, which disappears when it is disposed of. */
+export interface ComplianceFile extends Disposable {
+  readonly fd: number;
+  /** Closes {@link fd}; once is enough. */
+  close(): void;
+  /** What the file holds. */
+  read(): Uint8Array;
+}
 
 /** What a test is given. */
 export interface ComplianceContext<H extends Hypervisor = Hypervisor> {
@@ -28,6 +38,8 @@ export interface ComplianceContext<H extends Hypervisor = Hypervisor> {
   readonly assert: Assertions;
   /** Takes a measured value; nothing depends on it. */
   readonly report: (name: string, value: number, unit: string) => void;
+  /** Makes a file; for the feature `files`. */
+  readonly createFile?: (contents: Uint8Array) => ComplianceFile;
 }
 
 /** A test; it fails by rejecting. */

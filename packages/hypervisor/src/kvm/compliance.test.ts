@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { createFile } from '../../test/compliance-file.ts';
 import { kvmHere } from '../../test/native/support.ts';
 import type { Assertions, ComplianceFeature, ComplianceSuite } from '../compliance/index.ts';
 import { aarch64Compliance, applies, x86Compliance } from '../compliance/index.ts';
@@ -25,7 +26,7 @@ function register<H extends Hypervisor>(
     describe(`KVM backend compliance: ${topic}`, () => {
       for (const test of applicable) {
         it(test.name, async () => {
-          await test.run({ hypervisor, assert, report: () => undefined });
+          await test.run({ hypervisor, assert, report: () => undefined, createFile });
         });
       }
     });
@@ -38,6 +39,7 @@ if (kvmHere()) {
   const features: readonly ComplianceFeature[] = [
     'smp',
     'resample',
+    'files',
     ...(hardwareBacked ? (['levelInterrupts', 'tscWrites'] as const) : []),
   ];
   if (process.arch === 'x64') register<X86Hypervisor>(createKvmX86Hypervisor(), x86Compliance, features);

@@ -17,18 +17,31 @@ export interface NativeKvm {
   /** Opens `/dev/kvm` or what is said to be it. */
   openSystem(path: string): NativeSystem;
   /**
-   * Gives the whole pages of ranges of private anonymous memory back to the kernel (MADV_DONTNEED): they read as zero
-   * afterwards.
+   * Gives the whole pages of ranges of private memory back to the kernel (MADV_DONTNEED, or a new mapping where a file is
+   * mapped): they read as zero afterwards. Pages of a file are only filled with zeros once a process has made 16384 such
+   * mappings.
    *
    * @param bytes whose memory: this addon's, or a WebAssembly memory's
    * @param ranges for each range where it begins in `bytes` and its length, in bytes; outside of them a `RangeError`
    * @param words how many numbers of `ranges` count, an even number
+   * @param fileBytes how many of `bytes` {@link mapFile} mapped
    */
-  discard(bytes: Uint8Array, ranges: Float64Array, words: number): void;
+  readonly discard: (bytes: Uint8Array, ranges: Float64Array, words: number, fileBytes: number) => void;
+  /**
+   * Maps a regular file over the first of `bytes`, copy-on-write (MAP_PRIVATE), and reads what cannot be mapped because a
+   * page of this host is larger than 4096 bytes. Bytes beyond the file's end stay as they are; those of its last page
+   * become zero. From the first call on, the end of the process by SIGBUS because of a truncated file is explained on
+   * standard error.
+   *
+   * @param bytes whose memory: this addon's, or a WebAssembly memory's; nobody uses it meanwhile
+   * @param offset in the file, a multiple of 4096
+   * @returns how many bytes are a mapping of the file
+   */
+  readonly mapFile: (bytes: Uint8Array, fd: number, offset: number) => number;
 }
 
 /** Version of {@link NativeKvm} that this package was written for. */
-export const NATIVE_CONTRACT = 2;
+export const NATIVE_CONTRACT = 3;
 
 /** A request's third argument: a number, or a structure that is read and written in place. */
 export type IoctlArgument = number | Uint8Array;
@@ -71,6 +84,8 @@ export interface NativeVm extends NativeHandle {
    * @returns the bytes; detached (length 0) when the slot or the VM is gone
    */
   mapMemory(slot: number, guestAddress: number, size: number, flags: number): ArrayBuffer;
+  /** Changes KVM_MEM_LOG_DIRTY_PAGES of a slot. vCPUs may run. */
+  setMemoryFlags(slot: number, flags: number): void;
   /** Takes the slot from the guest, detaches the buffer and unmaps it. Only while no vCPU runs. */
   unmapMemory(slot: number): void;
 

@@ -40,6 +40,8 @@ export const KVM_CHECK_EXTENSION: number = _IO(0x03);
 // Requests to a VM.
 /** 4.25; struct kvm_irq_level */
 export const KVM_IRQ_LINE: number = _IOW(0x61, 8);
+/** 4.8; struct kvm_dirty_log */
+export const KVM_GET_DIRTY_LOG: number = _IOW(0x42, 16);
 /** 4.52; struct kvm_irq_routing */
 export const KVM_SET_GSI_ROUTING: number = _IOW(0x6a, 8);
 /** 4.70; struct kvm_msi */
@@ -56,7 +58,8 @@ export const KVM_ENABLE_CAP: number = _IOW(0xa3, 104);
 export const KVM_GET_MP_STATE: number = _IOR(0x98, 4);
 export const KVM_SET_MP_STATE: number = _IOW(0x99, 4);
 
-/** Flag of KVM_SET_USER_MEMORY_REGION (4.35). */
+// Flags of KVM_SET_USER_MEMORY_REGION (4.35).
+export const KVM_MEM_LOG_DIRTY_PAGES = 1;
 export const KVM_MEM_READONLY = 2;
 
 // Flags of KVM_IOEVENTFD (4.59).

@@ -5,6 +5,7 @@ import type {
   GuestMemoryRegion,
   HypervisorDoorbell,
   HypervisorInterrupt,
+  MapMemoryOptions,
   ReadShadow,
   Vm,
   VmConfig,
@@ -78,12 +79,16 @@ export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
     );
     events.setPump(this.#pump);
     this.#events = new Events(this.native, this.#pump);
-    this.#memory = new MemorySlots(this.native, {
-      maxMemory: config.maxMemory,
-      maxRegionSize: host.maxRegionSize,
-      slots: kvm.capability('NR_MEMSLOTS') || DEFAULT_SLOTS,
-      readOnly: kvm.capability('READONLY_MEM') > 0,
-    });
+    this.#memory = new MemorySlots(
+      this.native,
+      {
+        maxMemory: config.maxMemory,
+        maxRegionSize: host.maxRegionSize,
+        slots: kvm.capability('NR_MEMSLOTS') || DEFAULT_SLOTS,
+        readOnly: kvm.capability('READONLY_MEM') > 0,
+      },
+      (bytes, fd, offset) => kvm.addon.mapFile(bytes, fd, offset),
+    );
     this.#vcpus = new Array<undefined>(config.vcpus).fill(undefined);
     this.#owner = {
       threadSpinMicroseconds: spin ? SPIN_LIMIT_MICROSECONDS : 0,
@@ -108,9 +113,9 @@ export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
     return this.#memory.regions;
   }
 
-  mapMemory(guestAddress: number, size: number, options?: { readOnly?: boolean }): GuestMemoryRegion {
+  mapMemory(guestAddress: number, size: number, options?: MapMemoryOptions): GuestMemoryRegion {
     this.checkUsable();
-    return this.#memory.map(guestAddress, size, options?.readOnly ?? false);
+    return this.#memory.map(guestAddress, size, options);
   }
 
   unmapMemory(region: GuestMemoryRegion): void {
@@ -122,9 +127,33 @@ export abstract class KvmVm<V extends KvmVcpu> implements Vm<V> {
   discardMemory(ranges: Float64Array, words: number = ranges.length): void {
     this.checkUsable();
     const { addon } = this.system;
-    discardRanges(this.regions, ranges, words, (bytes, offsets, count) =>
-      system('giving memory back (MADV_DONTNEED)', () => addon.discard(bytes, offsets, count)),
+    discardRanges(
+      this.regions,
+      ranges,
+      words,
+      (region) => this.#memory.fileBytes(region),
+      (bytes, offsets, count, fileBytes) =>
+        system('giving memory back (MADV_DONTNEED)', () => addon.discard(bytes, offsets, count, fileBytes)),
     );
+  }
+
+  get dirtyLog(): boolean {
+    return this.#memory.dirtyLog;
+  }
+
+  startDirtyLog(): void {
+    this.checkUsable();
+    this.#memory.startDirtyLog();
+  }
+
+  takeDirtyPages(region: GuestMemoryRegion): Uint32Array {
+    this.checkUsable();
+    return this.#memory.takeDirtyPages(region);
+  }
+
+  stopDirtyLog(): void {
+    this.checkUsable();
+    this.#memory.stopDirtyLog();
   }
 
   createVcpu(id: number): V {

@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { createFile } from '../../test/compliance-file.ts';
 import type { Assertions, ComplianceFeature } from '../compliance/index.ts';
 import { aarch64Compliance, applies } from '../compliance/index.ts';
 import { createWasmHypervisor } from './index.ts';
@@ -11,6 +12,7 @@ const features: readonly ComplianceFeature[] = [
   'haltExits',
   'instructionClock',
   'levelInterrupts',
+  'files',
   ...(hypervisor.maxVcpus > 1 ? (['smp'] as const) : []),
 ];
 
@@ -25,7 +27,7 @@ for (const [topic, tests] of Object.entries(aarch64Compliance)) {
   describe(`wasm backend compliance: ${topic}`, () => {
     for (const test of applicable) {
       it(test.name, async () => {
-        await test.run({ hypervisor, assert, report: () => undefined });
+        await test.run({ hypervisor, assert, report: () => undefined, createFile });
       });
     }
   });

@@ -20,6 +20,10 @@ export interface Engine {
   advanceClock(nanoseconds: number): void;
   /** Drops TLBs and decoded pages of all vCPUs, which must stand still. */
   memoryChanged(): void;
+  /** Asks every vCPU to drop its writable TLB entries, without waiting. */
+  revokeWrites(): void;
+  /** 1 when no vCPU executes with an entry from before the last {@link revokeWrites}. */
+  writesRevoked(): number;
   gicReset(): void;
   /** Makes a valid state of whatever bytes were copied to the GIC's state. */
   gicRestored(): void;
@@ -44,6 +48,8 @@ const FUNCTIONS: readonly (keyof Engine)[] = [
   'instructionCount',
   'advanceClock',
   'memoryChanged',
+  'revokeWrites',
+  'writesRevoked',
   'gicReset',
   'gicRestored',
 ];

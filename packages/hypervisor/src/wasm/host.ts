@@ -1,4 +1,5 @@
 import type { DiscardBytes } from '../discard.ts';
+import type { MapFileBytes } from '../memory-file.ts';
 import type { VcpuThreadConfig } from './thread.ts';
 
 /** A running vCPU thread. */
@@ -37,4 +38,10 @@ export interface EngineHost {
    * alone cannot.
    */
   readonly discard?: DiscardBytes | undefined;
+
+  /**
+   * Gives a part of the engine's memory the contents of a file. Throws what the system says. Absent where there are no
+   * files.
+   */
+  readonly mapFile?: MapFileBytes | undefined;
 }

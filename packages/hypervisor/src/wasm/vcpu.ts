@@ -16,7 +16,7 @@ import { coreRegister, PSTATE_ID } from './registers.ts';
 import type { SharedState, VcpuWords } from './shared.ts';
 import { vcpuWords } from './shared.ts';
 import { ERROR_ENGINE_FAILED, othersRun } from './thread.ts';
-import { ThreadControl } from './thread-control.ts';
+import { type StepResult, ThreadControl } from './thread-control.ts';
 import type { UndefinedInstruction } from './undefined-instructions.ts';
 import { readUndefined, undefinedClasses } from './undefined-instructions.ts';
 import { checkRegisterValue } from '../validate.ts';
@@ -25,6 +25,9 @@ import type { VcpuOwner } from './vm.ts';
 
 /** Instructions that `run()` executes before it looks at doorbells and coalesced writes again. */
 const RUN_SLICE = 16384;
+
+/** Instructions that the owner executes at a time while the vCPU's thread starts: a fraction of a millisecond. */
+const STEP = 4096;
 
 const NONE: readonly UndefinedInstruction[] = [];
 
@@ -152,14 +155,33 @@ export class WasmVcpu implements Aarch64Vcpu {
     this.#answerRead();
     this.#kicked = false;
     this.#undelivered = false;
-    await this.#thread.start(() => {
-      const exit = this.#makeExit();
-      try {
-        return handler(exit);
-      } finally {
-        this.#answerRead();
-      }
+    await this.#thread.start({
+      serve: () => {
+        const exit = this.#makeExit();
+        try {
+          return handler(exit);
+        } finally {
+          this.#answerRead();
+        }
+      },
+      step: () => this.#step(),
     });
+  }
+
+  #step(): StepResult {
+    const { layout } = this.#shared;
+    switch (this.#enter(STEP)) {
+      case layout.EXIT_INTERRUPTED:
+        return 'more';
+      case layout.EXIT_HALT:
+        return this.#engine.timerDelay(this.id) > 0 ? 'idle' : 'more';
+      case layout.EXIT_POWERED_OFF:
+        return 'idle';
+      case layout.EXIT_MMIO:
+        return 'exit';
+      default:
+        return 'end';
+    }
   }
 
   async pause(): Promise<void> {

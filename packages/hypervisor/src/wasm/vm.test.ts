@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { createFile } from '../../test/compliance-file.ts';
 import { Assembler } from '../compliance/aarch64/assembler.ts';
 import { HypervisorError } from '../errors.ts';
 import type { HaltExit } from '../exit.ts';
@@ -6,6 +7,7 @@ import { sysreg } from '../aarch64.ts';
 import type { VmConfig } from '../vm.ts';
 import type { EngineHost } from './host.ts';
 import { createNodeHost } from './node/host.ts';
+import { readMemoryFile } from './node/read-file.ts';
 import type { UndefinedInstruction, WasmVcpu, WasmVm } from './index.ts';
 import { createWasmHypervisor } from './index.ts';
 
@@ -207,6 +209,24 @@ describe('instructions that the engine does not have', () => {
   });
 });
 
+describe('a state of the software hypervisor', () => {
+  it('has the device reads of an unfinished instruction that were answered', async () => {
+    const program = (a: Assembler): unknown => a.loadPair(2, 3, 1).sub(2, 2, 3).store(8, 2, 1);
+    await using original = await guest(program);
+    await using copy = await guest(program);
+    const first = original.vcpu.run();
+    expect(first).toMatchObject({ address: MMIO, length: 8, write: false });
+    Object.assign(first, { value: 50, valueHigh: 0 });
+    copy.vcpu.restore(structuredClone(original.vcpu.save()));
+    for (const { vcpu } of [copy, original]) {
+      const second = vcpu.run();
+      expect(second).toMatchObject({ address: MMIO + 8, length: 8, write: false });
+      Object.assign(second, { value: 8, valueHigh: 0 });
+      expect(vcpu.run()).toMatchObject({ address: MMIO, write: true, value: 42 });
+    }
+  });
+});
+
 describe('memory of the software hypervisor', () => {
   it('is as large as the backend says', async () => {
     const hypervisor = createWasmHypervisor();
@@ -244,6 +264,47 @@ describe('memory of the software hypervisor', () => {
     const next = machine.vm.mapMemory(0, 0x1_0000);
     region.bytes[0] = 1;
     expect(next.bytes[0]).toBe(0);
+  });
+
+  it('is read from a file where the host cannot map it, and refused where there are no files', async () => {
+    using source = createFile(new Uint8Array(5000).fill(7));
+    const file = { fd: source.fd, offset: 4096 };
+    for (const [mapFile, expected] of [
+      [readMemoryFile, [7, 7, 0]],
+      [undefined, undefined],
+    ] as const) {
+      const host: EngineHost = { ...createNodeHost(), mapFile };
+      await using vm = await createWasmHypervisor({ host }).createVm({ vcpus: 1, maxMemory: 0x4_0000 });
+      if (expected === undefined) {
+        expect(() => vm.mapMemory(RAM, 0x1_0000, { file })).toThrow(
+          expect.objectContaining({ code: 'UNSUPPORTED' }),
+        );
+        continue;
+      }
+      const { bytes } = vm.mapMemory(RAM, 0x1_0000, { file });
+      expect([bytes[0], bytes[903], bytes[904]]).toEqual(expected);
+      vm.unmapMemory(vm.regions[0]!);
+      expect(bytes[0]).toBe(0);
+      source.close();
+      expect(() => vm.mapMemory(RAM, 0x1000, { file })).toThrow(expect.objectContaining({ code: 'SYSTEM' }));
+    }
+  });
+
+  it('has a dirty log that a vCPU without a thread takes no part in', async () => {
+    await using machine = await guest(
+      (a) => a.store(4, 0, 15).store(4, 0, 1).store(4, 0, 15).store(4, 0, 1),
+      {
+        maxMemory: 0x4_0000,
+      },
+    );
+    const region = machine.vm.mapMemory(0x4000_0000, 0x1000);
+    machine.vcpu.setRegister('x15', 0x4000_0000n);
+    machine.vm.startDirtyLog();
+    for (let round = 0; round < 2; round++) {
+      expect(machine.vcpu.run().reason).toBe('mmio');
+      expect([...machine.vm.takeDirtyPages(region)]).toEqual([1]);
+      expect([...machine.vm.takeDirtyPages(region)]).toEqual([0]);
+    }
   });
 
   it('stays as it is where the host cannot take it back, and says so', async () => {

@@ -5,14 +5,16 @@ import type {
   GuestMemoryRegion,
   HypervisorDoorbell,
   HypervisorInterrupt,
+  MapMemoryOptions,
   ReadShadow,
   VmConfig,
 } from '../vm.ts';
+import { DirtyLog } from './dirty-log.ts';
 import type { CompiledEngine, Engine } from './engine.ts';
 import { instantiateEngine } from './engine.ts';
 import { WasmGicV3 } from './gic.ts';
 import type { EngineHost, VcpuThread } from './host.ts';
-import { RegionTable } from './regions.ts';
+import { REGION_ALIGNMENT, RegionTable } from './regions.ts';
 import { Ports } from './ports.ts';
 import { OwnerPump } from './pump.ts';
 import { SharedState, vcpuWords } from './shared.ts';
@@ -56,6 +58,7 @@ export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
   readonly #onUndefined: UndefinedInstructionListener | undefined;
   readonly #spin: boolean;
   readonly #regions: RegionTable;
+  readonly #dirtyLog: DirtyLog;
   readonly #ports: Ports;
   readonly #pump: OwnerPump;
   readonly #clock: BigInt64Array<SharedArrayBuffer>;
@@ -90,7 +93,8 @@ export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
     words[(layout.HEADER + layout.HEADER_CLOCK_MODE) / 4] = this.instructionClock ? 1 : 0;
     this.#clock = new BigInt64Array(this.shared.memory.buffer, layout.HEADER + layout.HEADER_CLOCK, 1);
     this.engine.engineInit();
-    this.#regions = new RegionTable(this.shared, config.maxMemory);
+    this.#regions = new RegionTable(this.shared, config.maxMemory, host);
+    this.#dirtyLog = new DirtyLog(this.shared, this.engine, host.now);
     this.#ports = new Ports(this.shared);
     this.#pump = new OwnerPump(
       this.shared,
@@ -109,9 +113,9 @@ export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
     return this.#regions.regions;
   }
 
-  mapMemory(guestAddress: number, size: number, options?: { readOnly?: boolean }): GuestMemoryRegion {
+  mapMemory(guestAddress: number, size: number, options?: MapMemoryOptions): GuestMemoryRegion {
     this.checkUsable();
-    return this.#regions.map(guestAddress, size, options?.readOnly ?? false);
+    return this.#regions.map(guestAddress, size, options);
   }
 
   unmapMemory(region: GuestMemoryRegion): void {
@@ -127,7 +131,27 @@ export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
 
   discardMemory(ranges: Float64Array, words: number = ranges.length): void {
     this.checkUsable();
-    discardRanges(this.regions, ranges, words, this.#host.discard);
+    const fileBytes = (region: GuestMemoryRegion): number => this.#regions.fileBytes(region);
+    discardRanges(this.regions, ranges, words, fileBytes, this.#host.discard);
+  }
+
+  get dirtyLog(): boolean {
+    return this.#dirtyLog.on;
+  }
+
+  startDirtyLog(): void {
+    this.checkUsable();
+    this.#dirtyLog.start();
+  }
+
+  takeDirtyPages(region: GuestMemoryRegion): Uint32Array {
+    this.checkUsable();
+    return this.#dirtyLog.take(region, this.#regions.offsetOf(region));
+  }
+
+  stopDirtyLog(): void {
+    this.checkUsable();
+    this.#dirtyLog.stop();
   }
 
   createVcpu(id: number): WasmVcpu {
@@ -295,8 +319,9 @@ export class WasmVm implements Aarch64Vm<WasmVcpu>, VcpuOwner {
 
 /** Memory for the engine and the guest's RAM. */
 function allocate(ramBase: number, maxMemory: number, regions: number): SharedState['memory'] {
-  // Each region begins on a page of its own. The last page stays unused: no access reaches beyond 4 GiB.
-  const pages = Math.ceil((ramBase + maxMemory) / WASM_PAGE) + regions;
+  // What aligning the regions may cost. The last page stays unused: no access reaches beyond 4 GiB.
+  const slack = regions * (REGION_ALIGNMENT / WASM_PAGE);
+  const pages = Math.ceil((ramBase + maxMemory) / WASM_PAGE) + slack;
   if (pages >= WASM_MAX_PAGES) {
     throw new HypervisorError(
       'OUT_OF_MEMORY',

@@ -24,6 +24,9 @@ const RING_PAGE = 2;
 
 const EINTR = 4;
 
+/** The one descriptor that the fake has not. */
+export const BAD_FD = 999;
+
 /** What a vCPU does when it is entered: writes `kvm_run` and answers an errno. */
 export type Step = (vcpu: FakeVcpu) => number | undefined;
 
@@ -75,6 +78,12 @@ export class FakeKvm implements NativeKvm {
 
   discard(bytes: Uint8Array, ranges: Float64Array, words: number): void {
     for (let i = 0; i < words; i += 2) bytes.fill(0, ranges[i], ranges[i]! + ranges[i + 1]!);
+  }
+
+  mapFile(bytes: Uint8Array, fd: number): number {
+    if (fd === BAD_FD) throw systemCallError('EBADF');
+    bytes.fill(1);
+    return bytes.length;
   }
 
   get vm(): FakeVm {
@@ -135,6 +144,7 @@ export class FakeVm extends FakeHandle implements NativeVm {
   readonly events: FakeEvent[] = [];
   readonly irqfds: FakeEvent[] = [];
   readonly unmapped: number[] = [];
+  readonly memoryFlags = new Map<number, number>();
   /** The mapping of vCPU 0, in which the ring is looked for. */
   readonly ringPage = new ArrayBuffer(3 * PAGE);
   referenced = false;
@@ -165,6 +175,10 @@ export class FakeVm extends FakeHandle implements NativeVm {
 
   mapMemory(_slot: number, _guestAddress: number, size: number): ArrayBuffer {
     return new ArrayBuffer(size);
+  }
+
+  setMemoryFlags(slot: number, flags: number): void {
+    this.memoryFlags.set(slot, flags);
   }
 
   unmapMemory(slot: number): void {

@@ -3,6 +3,9 @@
 // node test/rig/compliance.mjs [--complete] [PATTERN]: only tests whose topic and name match. `--complete`: this KVM is known
 // to be one of hardware, or as good, and has to pass everything. Needs the built package.
 import assert from 'node:assert/strict';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { aarch64Compliance, applies, x86Compliance } from '../../dist/compliance/index.js';
 import { createKvmHypervisor, diagnoseKvm } from '../../dist/kvm/index.js';
@@ -16,7 +19,7 @@ const hypervisor = createKvmHypervisor();
 const suite = hypervisor.arch === 'aarch64' ? aarch64Compliance : x86Compliance;
 const complete = values.complete || (await diagnoseKvm()).hardwareBacked;
 // A KVM that emulates guest kernels has other local APICs and time stamp counters.
-const features = ['smp', 'resample', ...(complete ? ['levelInterrupts', 'tscWrites'] : [])];
+const features = ['smp', 'resample', 'files', ...(complete ? ['levelInterrupts', 'tscWrites'] : [])];
 console.log(`# ${hypervisor.arch}, ${complete ? 'all tests' : 'tests for an emulating KVM'}`);
 
 const assertions = {
@@ -30,6 +33,27 @@ const assertions = {
   },
 };
 
+function createFile(contents) {
+  const directory = mkdtempSync(join(tmpdir(), 'vmm-memory-'));
+  const path = join(directory, 'memory');
+  writeFileSync(path, contents);
+  const fd = openSync(path, 'r');
+  let open = true;
+  const close = () => {
+    if (open) closeSync(fd);
+    open = false;
+  };
+  return {
+    fd,
+    close,
+    read: () => readFileSync(path),
+    [Symbol.dispose]: () => {
+      close();
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
 let passed = 0;
 let failed = 0;
 for (const [topic, tests] of Object.entries(suite)) {
@@ -38,7 +62,7 @@ for (const [topic, tests] of Object.entries(suite)) {
     if (!pattern.test(name)) continue;
     const report = (what, value, unit) => console.log(`# ${what}: ${value.toFixed(1)} ${unit}`);
     try {
-      await test.run({ hypervisor, assert: assertions, report });
+      await test.run({ hypervisor, assert: assertions, report, createFile });
       passed++;
       console.log(`ok ${name}`);
     } catch (error) {

@@ -2,15 +2,23 @@ import { accessSync, constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProbeResult } from '@vmm/hypervisor';
 import type { KvmDiagnosis } from '@vmm/hypervisor/kvm';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { findTool } from '../../guest/apt.ts';
 import { type CachedGuest, cachedGuests } from '../../guest/guest.ts';
 import { stockGuests } from '../../hypervisors.ts';
 import { kernelArchitecture } from '../../kernel-architecture.ts';
 import type { Architecture } from '../../machine/machine.ts';
+import { type FormatOption, formatOption, print } from '../output.ts';
 
 /** Programs that fetch the built-in guest; without them `--kernel` and `--initrd` are to be given. */
 const TOOLS = ['apt-get', 'apt-cache', 'dpkg-deb', 'xz'] as const;
+
+const EXAMPLES = `
+Examples:
+  reference-vmm doctor
+  reference-vmm doctor --format json | jq .auto
+
+Exit code: 0 when some hypervisor works, else 1.`;
 
 /** What the devices need of this machine: present, or why not and what to do. */
 export interface DeviceFinding {
@@ -219,13 +227,11 @@ export function registerDoctor(program: Command): void {
   program
     .command('doctor')
     .description('find out which hypervisors work here, and what to do about those that do not')
-    .addOption(new Option('--format <format>', 'of the report').choices(['text', 'json']).default('text'))
-    .addHelpText('after', '\nExit code: 0 when some hypervisor works, else 1.')
-    .action(async ({ format }: { readonly format: 'text' | 'json' }) => {
+    .addOption(formatOption())
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: FormatOption) => {
       const report = await examine(patient());
-      process.stdout.write(
-        format === 'json' ? `${JSON.stringify(report, undefined, 2)}\n` : describe(report),
-      );
+      print(options, report, describe(report));
       process.exitCode = report.ok ? 0 : 1;
     });
 }

@@ -1,8 +1,10 @@
 import type { Aarch64Hypervisor } from '../../aarch64.ts';
+import { dirtyLogTests } from '../dirty-log.ts';
 import { exitTests } from '../exits.ts';
 import { onMachines } from '../guest-test.ts';
 import { interruptTests } from '../interrupts.ts';
 import { lifecycleTests } from '../lifecycle.ts';
+import { memoryFileTests } from '../memory-file.ts';
 import { memoryTests } from '../memory.ts';
 import { notificationTests } from '../notifications.ts';
 import { smpTests } from '../smp.ts';
@@ -21,7 +23,8 @@ const create = Aarch64Machine.create.bind(Aarch64Machine);
 /** Every test for an AArch64 backend, by topic. */
 export const aarch64Compliance: ComplianceSuite<Aarch64Hypervisor> = {
   registers: registerTests,
-  memory: onMachines(create, memoryTests),
+  memory: onMachines(create, [...memoryTests, ...memoryFileTests]),
+  'dirty log': onMachines(create, dirtyLogTests),
   exits: [...onMachines(create, exitTests), ...aarch64ExitTests],
   notifications: onMachines(create, notificationTests),
   interrupts: [...onMachines(create, interruptTests), ...aarch64InterruptTests],

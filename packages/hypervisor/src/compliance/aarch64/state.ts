@@ -1,7 +1,20 @@
 import type { Aarch64CoreRegister } from '../../aarch64.ts';
 import { sysreg } from '../../aarch64.ts';
-import { MMIO } from '../machine.ts';
+import { MMIO, REPORT } from '../machine.ts';
+import { copyWithInterrupts } from '../state.ts';
 import { expectCode } from '../suite.ts';
+import { XZR } from './assembler.ts';
+import {
+  CNTV_CTL_EL0,
+  CNTV_CVAL_EL0,
+  CNTV_TVAL_EL0,
+  CNTVCT_EL0,
+  sendSgi,
+  setUpGic,
+  setUpVectors,
+  vectors,
+  VIRTUAL_TIMER,
+} from './interrupt-guest.ts';
 import { Aarch64Machine } from './machine.ts';
 import { X_DATA, X_MMIO } from './map.ts';
 import type { Aarch64Test } from './test.ts';
@@ -70,4 +83,99 @@ export const stateTests: readonly Aarch64Test[] = [
     await expectCode(context.assert, 'INVALID_ARGUMENT', 'pstate', () => vcpu.restore(bad));
     context.assert.equal(vcpu.save().registers, state.registers, 'registers afterwards');
   }),
+
+  test('a timer that has expired interrupts in another VM', async (context) => {
+    const { assert } = context;
+    await using original = await Aarch64Machine.create(context, { interrupts: true });
+    await using copy = await Aarch64Machine.create(context, { interrupts: true });
+    original.assemble((a) => {
+      setUpVectors(a);
+      setUpGic(a, original.gicVersion, []);
+      a.movz(0, 1).msr(CNTV_TVAL_EL0, 0).msr(CNTV_CTL_EL0, 0).isb().movz(1, 4);
+      a.label('again').mrs(0, CNTV_CTL_EL0).and(0, 0, 1).cbnz(0, 'fired').b('again');
+      a.label('fired').store(4, XZR, X_MMIO, REPORT.READY).daifClear(2).label('wait').wfi().b('wait');
+      vectors(a, original.gicVersion, (handler) => handler.movz(11, 0).msr(CNTV_CTL_EL0, 11).isb());
+    });
+    assert.equal(original.runToMmio().address, MMIO + REPORT.READY, 'the timer has expired, and is masked');
+    copyWithInterrupts(original, copy);
+    for (const machine of [original, copy]) {
+      assert.equal(machine.runToMmio().value, VIRTUAL_TIMER, 'the interrupt taken');
+      assert.equal(machine.runToMmio().address, MMIO + REPORT.END, 'its end');
+    }
+  }),
+
+  test(
+    'a timer that is armed interrupts at its time in another VM',
+    async (context) => {
+      await using original = await Aarch64Machine.create(context, {
+        clock: 'instructions',
+        interrupts: true,
+      });
+      await using copy = await Aarch64Machine.create(context, { clock: 'instructions', interrupts: true });
+      original.assemble((a) => {
+        setUpVectors(a);
+        setUpGic(a, original.gicVersion, []);
+        a.mrs(0, CNTVCT_EL0).movImmediate(1, 3600 * 62_500_000);
+        a.add(0, 0, 1).msr(CNTV_CVAL_EL0, 0).movz(0, 1).msr(CNTV_CTL_EL0, 0).isb();
+        a.daifClear(2).store(4, XZR, X_MMIO, REPORT.READY).label('wait').wfi().b('wait');
+        vectors(a, original.gicVersion, (handler) => handler.movz(11, 0).msr(CNTV_CTL_EL0, 11).isb());
+      });
+      original.runToMmio();
+      copyWithInterrupts(original, copy);
+      const [expected, actual] = [original, copy].map((machine) => {
+        const { address, value } = machine.runToMmio();
+        return [address, value, machine.vcpu.getSystemRegister(CNTVCT_EL0)];
+      });
+      context.assert.equal(expected!.slice(0, 2), [MMIO + REPORT.IRQ, VIRTUAL_TIMER], 'the interrupt taken');
+      context.assert.equal(actual, expected, 'the same at the same time');
+    },
+    ['instructionClock'],
+  ),
+
+  test(
+    'a vCPU that waits for an interrupt waits in another VM, and the interrupt wakes it',
+    async (context) => {
+      const { assert } = context;
+      await using original = await Aarch64Machine.create(context, { interrupts: true });
+      await using copy = await Aarch64Machine.create(context, { interrupts: true });
+      original.loadInterruptGuest([{ gsi: 5, edge: true }]);
+      original.runToMmio();
+      assert.equal(original.vcpu.run().reason, 'halt', 'it waits');
+      copyWithInterrupts(original, copy);
+      assert.equal(copy.vcpu.run().reason, 'halt', 'it waits in the copy');
+      for (const machine of [original, copy]) {
+        machine.interrupts.pulse(5);
+        assert.equal(machine.runToMmio().value, machine.reported(5), 'the interrupt taken');
+      }
+    },
+    ['haltExits'],
+  ),
+
+  test(
+    'an interrupt of one vCPU to another that is off, and that it is off, are part of the state',
+    async (context) => {
+      const { assert } = context;
+      const options = { interrupts: true, vcpus: 2 };
+      await using original = await Aarch64Machine.create(context, options);
+      await using copy = await Aarch64Machine.create(context, options);
+      const seconds = [original, copy].map((machine) => machine.vm.createVcpu(1));
+      const [second, secondCopy] = seconds;
+      second!.poweredOff = true;
+      original.assemble((a) => {
+        setUpVectors(a);
+        setUpGic(a, original.gicVersion, []);
+        sendSgi(a, original.gicVersion, 0, 3);
+        a.store(4, XZR, X_MMIO, REPORT.READY).daifClear(2).label('wait').wfi().b('wait');
+        vectors(a, original.gicVersion);
+      });
+      original.runToMmio();
+      secondCopy!.restore(structuredClone(second!.save()));
+      copyWithInterrupts(original, copy);
+      assert.equal(secondCopy!.poweredOff, true, 'the second vCPU is off');
+      for (const machine of [original, copy]) {
+        assert.equal(machine.runToMmio().value, 3, 'the software generated interrupt');
+      }
+    },
+    ['smp'],
+  ),
 ];

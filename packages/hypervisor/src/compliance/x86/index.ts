@@ -1,8 +1,10 @@
 import type { X86Hypervisor } from '../../x86.ts';
+import { dirtyLogTests } from '../dirty-log.ts';
 import { exitTests } from '../exits.ts';
 import { onMachines } from '../guest-test.ts';
 import { interruptTests } from '../interrupts.ts';
 import { lifecycleTests } from '../lifecycle.ts';
+import { memoryFileTests } from '../memory-file.ts';
 import { memoryTests } from '../memory.ts';
 import { notificationTests } from '../notifications.ts';
 import { smpTests } from '../smp.ts';
@@ -22,7 +24,8 @@ const create = X86Machine.create.bind(X86Machine);
 /** Every test for an x86-64 backend, by topic. */
 export const x86Compliance: ComplianceSuite<X86Hypervisor> = {
   registers: registerTests,
-  memory: onMachines(create, memoryTests),
+  memory: onMachines(create, [...memoryTests, ...memoryFileTests]),
+  'dirty log': onMachines(create, dirtyLogTests),
   exits: [...onMachines(create, exitTests), ...x86ExitTests],
   notifications: [...onMachines(create, notificationTests), ...portTests],
   interrupts: [...onMachines(create, interruptTests), ...x86InterruptTests],

@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { DiscardBytes } from '../../discard.ts';
 import { loadNativeKvm } from '../../kvm/load.ts';
+import type { NativeKvm } from '../../kvm/native.ts';
 import type { EngineHost, VcpuThread } from '../host.ts';
 import type { VcpuThreadConfig } from '../thread.ts';
 import { createThreadClock } from './clock.ts';
+import { readMemoryFile } from './read-file.ts';
 
 // `src/wasm/node` and `dist/wasm/node` are equally deep, so this is right for sources run as they are, too: a worker
 // cannot run those, and the engine lies in dist only.
@@ -15,22 +16,25 @@ let host: EngineHost | undefined;
 
 /** The surroundings that Node.js offers; one object for the process, so that the engine is compiled once. */
 export function createNodeHost(): EngineHost {
-  host ??= {
+  if (host !== undefined) return host;
+  const addon = findAddon();
+  host = {
     loadEngine: async () => readFile(new URL('engine.wasm', compiled)),
     now: createThreadClock(),
     defer: (callback) => void setImmediate(callback),
     parallelism: availableParallelism(),
     startThread,
-    discard: findDiscard(),
+    // JavaScript has no calls for these.
+    discard: addon?.discard,
+    mapFile: addon?.mapFile ?? readMemoryFile,
   };
   return host;
 }
 
-/** The addon's, where this platform has it: JavaScript has no call for it. */
-function findDiscard(): DiscardBytes | undefined {
+/** The addon, where this platform has it. */
+function findAddon(): NativeKvm | undefined {
   try {
-    const addon = loadNativeKvm();
-    return (bytes, ranges, words) => addon.discard(bytes, ranges, words);
+    return loadNativeKvm();
   } catch {
     return undefined;
   }

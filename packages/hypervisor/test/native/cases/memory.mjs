@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { EXIT_MMIO, KVM, MMIO, PROGRAMS, RAM_SIZE, makeGuest, makeVm, readExit } from '../guest.mjs';
 
 const KVM_MEM_LOG_DIRTY_PAGES = 1;
@@ -71,7 +73,7 @@ export default (native) => ({
     const size = 64 << 20;
     const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, size, 0)).fill(1);
     const before = process.memoryUsage.rss();
-    native.discard(bytes, Float64Array.of(4096, (32 << 20) - 4096, 32 << 20, (32 << 20) - 100), 4);
+    native.discard(bytes, Float64Array.of(4096, (32 << 20) - 4096, 32 << 20, (32 << 20) - 100), 4, 0);
     assert.ok(before - process.memoryUsage.rss() > 60 << 20);
     assert.deepEqual([bytes[4095], bytes[4096], bytes[40 << 20]], [1, 0, 0]);
     // The last page is not whole.
@@ -79,14 +81,14 @@ export default (native) => ({
     bytes[4096] = 2;
     assert.equal(bytes[4096], 2);
     vm.close();
-    assert.throws(() => native.discard(bytes, Float64Array.of(0, 4096), 2), { name: 'RangeError' });
+    assert.throws(() => native.discard(bytes, Float64Array.of(0, 4096), 2, 0), { name: 'RangeError' });
   },
 
   'shared memory of WebAssembly is discarded as well': () => {
     const { buffer } = new WebAssembly.Memory({ initial: 1024, maximum: 1024, shared: true });
     const bytes = new Uint8Array(buffer, 65536).fill(1);
     const before = process.memoryUsage.rss();
-    native.discard(bytes, Float64Array.of(0, bytes.length), 2);
+    native.discard(bytes, Float64Array.of(0, bytes.length), 2, 0);
     assert.ok(before - process.memoryUsage.rss() > 60 << 20);
     assert.equal(bytes[0] | bytes[bytes.length - 1], 0);
   },
@@ -103,12 +105,81 @@ export default (native) => ({
       [2 ** 70, 4096],
     ];
     for (const range of bad) {
-      assert.throws(() => native.discard(bytes, Float64Array.from(range), 2), { name: 'RangeError' });
+      assert.throws(() => native.discard(bytes, Float64Array.from(range), 2, 0), { name: 'RangeError' });
     }
-    assert.throws(() => native.discard(bytes, new Float64Array(2), 3), { name: 'RangeError' });
-    assert.throws(() => native.discard(bytes, new Float32Array(2), 2), { name: 'TypeError' });
-    assert.throws(() => native.discard(bytes.buffer, new Float64Array(2), 2), { name: 'TypeError' });
+    assert.throws(() => native.discard(bytes, new Float64Array(2), 3, 0), { name: 'RangeError' });
+    assert.throws(() => native.discard(bytes, new Float32Array(2), 2, 0), { name: 'TypeError' });
+    assert.throws(() => native.discard(bytes.buffer, new Float64Array(2), 2, 0), { name: 'TypeError' });
     assert.ok(bytes.every((byte) => byte === 1));
+  },
+
+  'a file is mapped copy-on-write, to its end, and read where it cannot be mapped': () => {
+    withFile(3 * 4096 + 5, (fd, path) => {
+      const { vm } = makeVm(native, PROGRAMS.spins);
+      const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, 5 * 4096, 0)).fill(9);
+      assert.equal(native.mapFile(bytes, fd, 4096), 3 * 4096);
+      assert.deepEqual([bytes[0], bytes[2 * 4096 + 4]], [2, 4]);
+      // The rest of the file's last page, and the page behind it.
+      assert.deepEqual([bytes[2 * 4096 + 5], bytes[3 * 4096]], [0, 9]);
+      bytes[0] = 7;
+      assert.equal(readFileSync(path)[4096], 2);
+      const odd = bytes.subarray(1);
+      assert.equal(native.mapFile(odd, fd, 0), 0);
+      assert.deepEqual([odd[0], odd[3 * 4096 + 4], odd[3 * 4096 + 5]], [1, 4, 9]);
+      vm.close();
+    });
+  },
+
+  'discarding a part of a file leaves zeros, and the file as it is': () => {
+    withFile(3 * 4096, (fd, path) => {
+      const { buffer } = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
+      const bytes = new Uint8Array(buffer, 65536).fill(9);
+      const mapped = native.mapFile(bytes, fd, 0);
+      assert.equal(mapped, 3 * 4096);
+      native.discard(bytes, Float64Array.of(4096, 4096, 2 * 4096, 2 * 4096), 4, mapped);
+      const firsts = [0, 1, 2, 3, 4].map((page) => bytes[page * 4096]);
+      assert.deepEqual(firsts, [1, 0, 0, 0, 9]);
+      assert.equal(readFileSync(path)[4096], 2);
+      assert.throws(() => native.discard(bytes, Float64Array.of(0, 4096), 2, 65537), { name: 'RangeError' });
+    });
+  },
+
+  'any number of pages of a file can be discarded': () => {
+    const pages = 66_000;
+    withFile(4096, (fd, path) => {
+      truncateSync(path, pages * 4096);
+      const { vm } = makeVm(native, PROGRAMS.spins);
+      const bytes = new Uint8Array(vm.mapMemory(1, 2 ** 32, pages * 4096, 0));
+      const mapped = native.mapFile(bytes, fd, 0);
+      const ranges = new Float64Array(pages).map((_, at) => (at % 2 === 0 ? at * 4096 : 4096));
+      for (let page = 0; page < pages; page++) bytes[page * 4096 + 1] = 1;
+      native.discard(bytes, ranges, pages, mapped);
+      for (let page = 0; page < pages; page++) assert.equal(bytes[page * 4096 + 1], page % 2, `page ${page}`);
+      // There are mappings left for others.
+      vm.mapMemory(2, 2 ** 33, 4096, 0);
+      vm.close();
+    });
+  },
+
+  'what is no file is not mapped, and the memory stays': () => {
+    const bytes = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer);
+    assert.throws(() => native.mapFile(bytes, 9999, 0), { code: 'EBADF', syscall: 'fstat' });
+    const device = openSync('/dev/zero', 'r');
+    assert.throws(() => native.mapFile(bytes, device, 0), { code: 'ENODEV' });
+    closeSync(device);
+    withFile(4096, (fd, path) => {
+      const writeOnly = openSync(path, 'a');
+      assert.throws(() => native.mapFile(bytes.fill(9), writeOnly, 0), { code: 'EACCES', syscall: 'mmap' });
+      closeSync(writeOnly);
+      // As it was made: the mapping that was there may have gone.
+      assert.ok(bytes[4096] === 9 && (bytes[0] === 9 || bytes[0] === 0));
+      assert.throws(() => native.mapFile(bytes, fd, -4096), { name: 'RangeError' });
+      assert.throws(() => native.mapFile(bytes, fd, Number.NaN), { name: 'RangeError' });
+      assert.throws(() => native.mapFile(bytes, 0.5, 0), { name: 'RangeError' });
+      assert.throws(() => native.mapFile(bytes.buffer, fd, 0), { name: 'TypeError' });
+      truncateSync(path, 0);
+      assert.equal(native.mapFile(bytes, fd, 0), 0);
+    });
   },
 
   'an unmapped slot is empty for both sides, and can be used again': () => {
@@ -149,6 +220,24 @@ export default (native) => ({
     assert.equal(bitmap[0] & (1 << 3), 1 << 3);
     vm.close();
   },
+
+  'the dirty log of a slot can be turned on and off': () => {
+    const { vm, vcpu, memory } = makeGuest(native, PROGRAMS.stores);
+    const log = new Uint8Array(16);
+    const bitmap = new Uint8Array(8);
+    assert.throws(() => vm.ioctl(KVM.GET_DIRTY_LOG, log, bitmap), { code: 'ENOENT' });
+    vm.setMemoryFlags(0, KVM_MEM_LOG_DIRTY_PAGES);
+    assert.equal(vcpu.run(), 0);
+    vm.ioctl(KVM.GET_DIRTY_LOG, log, bitmap);
+    assert.equal(bitmap[0] & (1 << 3), 1 << 3);
+    assert.equal(memory[0x3000], 0x5a);
+    vm.setMemoryFlags(0, 0);
+    assert.throws(() => vm.ioctl(KVM.GET_DIRTY_LOG, log, bitmap), { code: 'ENOENT' });
+    assert.throws(() => vm.setMemoryFlags(1, 0), { code: 'ENOENT' });
+    assert.throws(() => vm.setMemoryFlags(0, 2 ** 31), { code: 'EINVAL' });
+    vm.close();
+    assert.throws(() => vm.setMemoryFlags(0, 0), { code: 'EBADF' });
+  },
 });
 
 /** Mappings of this process that have {@link ODD_SIZE}. */
@@ -157,4 +246,21 @@ function oddMappings() {
     .split('\n')
     .map((line) => /^([0-9a-f]+)-([0-9a-f]+) /.exec(line))
     .filter((range) => range && parseInt(range[2], 16) - parseInt(range[1], 16) === ODD_SIZE).length;
+}
+
+/** Calls back with a file whose pages begin with 1, 2, 3 …, each full of its number. */
+function withFile(size, use) {
+  const directory = mkdtempSync(join(tmpdir(), 'vmm-native-'));
+  const path = join(directory, 'memory');
+  writeFileSync(
+    path,
+    Uint8Array.from({ length: size }, (_, at) => 1 + Math.floor(at / 4096)),
+  );
+  const fd = openSync(path, 'r');
+  try {
+    use(fd, path);
+  } finally {
+    closeSync(fd);
+    rmSync(directory, { recursive: true });
+  }
 }
