@@ -78,7 +78,7 @@ export function regionOf(listing: string): number {
 export function expectListing(listing: string): void {
   expect(deviceOf(listing, '00:00.0')).toMatch(/^00:00\.0 Host bridge/);
   for (const [slot, name, vectors, hasConfiguration] of [
-    ['00:01.0', 'console', 13, true],
+    ['00:01.0', 'console', 15, true],
     ['00:02.0', 'RNG', 2, false],
     ['00:03.0', 'block device', 2, true],
   ] as const) {

@@ -59,9 +59,9 @@ describe('virtio devices on a PCI bus, stock kernel', () => {
   it('have an interrupt for each queue, and those of the queues in use are taken', async () => {
     const output = await inPciGuest(PCI_SCRIPT);
     expectPciDevices(output, content, { messages: true });
-    // Of the console's twelve queues one, control-o, is driven without interrupts.
+    // Of the console's fourteen queues one, control-o, is driven without interrupts.
     const console = virtioInterrupts(output).filter(({ name }) => name.startsWith('virtio0-'));
-    expect(console).toHaveLength(1 + 11);
+    expect(console).toHaveLength(1 + 13);
   });
 
   it('work with interrupt lines where there are no messages', async () => {
