@@ -1,7 +1,7 @@
 import TestSequencer from '@jest/test-sequencer';
 
 /** Emulated machines with KVM: most of the time of a run is theirs, and they leave one core free. */
-const LONG = ['kvm', 'kvm-compliance', 'rig-devices', 'pause', 'snapshot', 'rig'].map(
+const LONG = ['kvm', 'kvm-compliance', 'library-control', 'pause', 'rig-devices', 'rig'].map(
   (name) => `/integration-tests/src/${name}.test.ts`,
 );
 

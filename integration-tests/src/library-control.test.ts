@@ -1,7 +1,7 @@
 import { jest } from '@jest/globals';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { VmBuilder, type VmmEvent } from '@vmm/reference-vmm';
 import { guestProgram } from './guest-program.ts';
 import { KvmPlace } from './kvm-support.ts';
@@ -83,9 +83,25 @@ describe('vm.shutdown()', () => {
       .command('sh', '-c', 'trap "echo asked; exit 7" TERM; echo up; while :; do sleep 1; done')
       .build();
     vm.start();
-    const output = text(vm.streams!.stdout);
-    expect(await vm.shutdown({ grace: Infinity })).toEqual({ kind: 'exited', code: 7 });
-    expect(await output).toBe('up\nasked\n');
+    const output = vm.streams!.stdout[Symbol.asyncIterator]();
+    expect(String((await output.next()).value)).toBe('up\n');
+    const end = vm.shutdown({ grace: Infinity });
+    expect(String((await output.next()).value)).toBe('asked\n');
+    expect(await end).toEqual({ kind: 'exited', code: 7 });
+  });
+
+  it('is not lost on a guest that is still booting, whatever it is doing', async () => {
+    for (const wait of [0, 150, 200, 230, 260, 400]) {
+      await using vm = await new VmBuilder()
+        .hypervisor('wasm')
+        .command('sh', '-c', 'trap "exit 7" TERM; while :; do sleep 1; done')
+        .build();
+      vm.start();
+      await delay(wait);
+      const end = await vm.shutdown({ grace: Infinity });
+      // It may not have set its trap.
+      expect([7, 128 + 15]).toContain(end.kind === 'exited' ? end.code : end.kind);
+    }
   });
 
   it('powers a guest with a shell off', async () => {
