@@ -98,6 +98,8 @@ static int find_host(bool *is_socket) {
 
 static void after_command(int status) {
   if (!options.init || status == -1) return;
+  // What ended with it is told as far as the host takes it.
+  session_flush();
   shut_down(false, true);
 }
 
