@@ -6,8 +6,28 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const STAMP = join(ROOT, 'node_modules/.cache/vmm/build');
-/** Packages with a native addon. */
-const ADDONS = ['hypervisor', 'virtio-devices'];
+/** What a C or C++ compiler makes: the script, what it leaves behind, and what Debian's compiler is called. */
+const NATIVE = [
+  ...['hypervisor', 'virtio-devices'].map((name) => ({
+    script: `packages/${name}/scripts/build-native.mjs`,
+    made: `packages/${name}/prebuilds/linux-${process.arch}/.inputs`,
+    compiler: '/usr/bin/g++',
+  })),
+  {
+    script: 'reference-vmm/scripts/build-agent.mjs',
+    made: 'reference-vmm/agent/dist/aarch64/.inputs',
+    compiler: '/usr/bin/aarch64-linux-gnu-gcc',
+  },
+];
+/** Debian packages that builds use, by a file that shows that each is installed. */
+const BUILD_TOOLS = {
+  'g++': '/usr/bin/g++',
+  make: '/usr/bin/make',
+  python3: '/usr/bin/python3',
+  // Guests of the software hypervisor are arm64; on an arm64 machine these are the plain compiler's other names.
+  'gcc-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-gcc',
+  ...(process.arch === 'arm64' ? {} : { 'libc6-dev-arm64-cross': '/usr/aarch64-linux-gnu/include/stdio.h' }),
+};
 const PNPM = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).packageManager;
 
 const [major, minor] = process.versions.node.split('.').map(Number);
@@ -88,32 +108,30 @@ function sourcesChanged() {
 /** Installs the workspace's packages and builds everything, unless nothing changed since the last time. */
 export function build() {
   if (existsSync(STAMP) && Number(readFileSync(STAMP, 'utf8')) >= sourcesChanged()) {
-    if (existsSync(TEST_TOOLS['g++']) && !ADDONS.every(isBuilt)) buildAddons();
+    // The compiler may have come later.
+    for (const { script, made, compiler } of NATIVE)
+      if (existsSync(compiler) && !existsSync(join(ROOT, made))) buildNative(script);
     return;
   }
   const started = Date.now();
   process.stderr.write('reference-vmm: installing packages and building, once\n');
   rmSync(STAMP, { force: true });
+  installPackages('the KVM addon and the agent of guests', BUILD_TOOLS, { optional: true });
   const changed = sourcesChanged();
   const log = join(ROOT, 'node_modules/.cache/vmm/setup.log');
   mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
   quietly(log, 'npx', ['--yes', PNPM, 'install', '--frozen-lockfile']);
   // Through pnpm, since turbo looks for it on the path.
   quietly(log, 'npx', ['--yes', PNPM, 'exec', 'turbo', 'run', 'build', '--output-logs=errors-only']);
-  buildAddons();
+  for (const { script } of NATIVE) buildNative(script);
   mkdirSync(join(ROOT, 'node_modules/.cache/vmm'), { recursive: true });
   writeFileSync(STAMP, String(changed));
   process.stderr.write(`reference-vmm: built in ${((Date.now() - started) / 1000).toFixed(0)} s\n`);
 }
 
-/** Turbo remembers a build without a compiler and keeps its messages back; this does nothing when the addons are there. */
-function buildAddons() {
-  for (const name of ADDONS)
-    run(process.execPath, [join(ROOT, `packages/${name}/scripts/build-native.mjs`), '--optional']);
-}
-
-function isBuilt(name) {
-  return existsSync(join(ROOT, `packages/${name}/prebuilds/linux-${process.arch}/.inputs`));
+/** Turbo remembers a build without a compiler and keeps its messages back; this does nothing when all is there. */
+function buildNative(script) {
+  run(process.execPath, [join(ROOT, script), '--optional']);
 }
 
 function quietly(log, command, args) {
@@ -128,17 +146,13 @@ function quietly(log, command, args) {
 
 /** Debian packages that the tests use, by a file that shows that each is installed. */
 const TEST_TOOLS = {
-  'g++': '/usr/bin/g++',
-  make: '/usr/bin/make',
-  python3: '/usr/bin/python3',
+  ...BUILD_TOOLS,
   'qemu-user-static': '/usr/bin/qemu-aarch64-static',
   'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
   'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
   'g++-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-g++',
-  'gcc-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-gcc',
   binutils: '/usr/bin/objdump',
   'binutils-aarch64-linux-gnu': '/usr/bin/aarch64-linux-gnu-objdump',
-  'libc6-dev-arm64-cross': '/usr/aarch64-linux-gnu/include/stdio.h',
   'device-tree-compiler': '/usr/bin/dtc',
   'acpica-tools': '/usr/bin/iasl',
   cpio: '/usr/bin/cpio',
@@ -163,21 +177,30 @@ export function testTools() {
  *
  * @param {string} purpose
  * @param {Readonly<Record<string, string>>} packages a file of each
+ * @param {{ optional?: boolean }} options optional: where they cannot be installed say so and go on
  */
-export function installPackages(purpose, packages) {
+export function installPackages(purpose, packages, { optional = false } = {}) {
   const missing = Object.entries(packages)
     .filter(([, file]) => !existsSync(file))
     .map(([name]) => name);
   if (missing.length === 0) return;
-  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
+  const refuse = (message) => {
+    if (!optional) fail(message);
+    process.stderr.write(`${message}\n`);
+  };
+  const install = ['install', '-y', '-q', '--no-install-recommends', ...missing];
   if (process.getuid?.() !== 0)
-    fail(`For ${purpose}, Debian packages are missing here. Install them with:\n  sudo ${command}`);
+    return refuse(
+      `For ${purpose}, Debian packages are missing here. Install them with:\n  sudo apt-get ${install.join(' ')}`,
+    );
   if (!existsSync('/usr/bin/apt-get'))
-    fail(
+    return refuse(
       `For ${purpose}, these Debian packages are needed, and there is no apt-get here: ${missing.join(' ')}`,
     );
   process.stderr.write(`installing for ${purpose}: ${missing.join(' ')}\n`);
-  const env = { DEBIAN_FRONTEND: 'noninteractive' };
-  run('apt-get', ['update', '-q'], { env });
-  run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], { env });
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  for (const args of [['update', '-q'], install]) {
+    const { status } = spawnSync('apt-get', args, { cwd: ROOT, env, stdio: ['ignore', 2, 2] });
+    if (status !== 0) return refuse(`failed: apt-get ${args.join(' ')}`);
+  }
 }

@@ -1,6 +1,6 @@
 // Builds agent/src into agent/dist/<arch>/vmm-agent, for every architecture that a compiler is here for.
 //
-//   --optional  a missing compiler is said, and is no failure
+//   --optional  a missing compiler or C library is said, and is no failure
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
@@ -21,8 +21,18 @@ const FLAGS = [
   '-s',
 ];
 const TARGETS = [
-  { arch: 'x86_64', node: 'x64', compiler: 'x86_64-linux-gnu-gcc', package: 'gcc-x86-64-linux-gnu' },
-  { arch: 'aarch64', node: 'arm64', compiler: 'aarch64-linux-gnu-gcc', package: 'gcc-aarch64-linux-gnu' },
+  {
+    arch: 'x86_64',
+    node: 'x64',
+    compiler: 'x86_64-linux-gnu-gcc',
+    packages: 'gcc-x86-64-linux-gnu libc6-dev-amd64-cross',
+  },
+  {
+    arch: 'aarch64',
+    node: 'arm64',
+    compiler: 'aarch64-linux-gnu-gcc',
+    packages: 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross',
+  },
 ];
 
 const sources = readdirSync(join(AGENT, 'src')).sort();
@@ -34,10 +44,12 @@ function inputs(arch) {
   return hash.digest('hex');
 }
 
-/** The first compiler that runs: the architecture's own name, else `gcc` where that is the machine's. */
+/** The first compiler that makes static programs: `gcc` where that is for this architecture, else by its own name. */
 function compilerFor(target) {
   const candidates = target.node === process.arch ? ['gcc', target.compiler] : [target.compiler];
-  return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+  const input = '#include <stdio.h>\nint main(void) { return puts(""); }\n';
+  const args = ['-static', '-x', 'c', '-o', '/dev/null', '-'];
+  return candidates.find((name) => spawnSync(name, args, { input }).status === 0);
 }
 
 /** @returns whether there is a current program for this architecture */
@@ -50,8 +62,9 @@ function build(target) {
   const compiler = compilerFor(target);
   if (compiler === undefined) {
     process.stderr.write(
-      `vmm-agent for ${target.arch} was not built: ${target.compiler} is not here (Debian: ${target.package}). ` +
-        'Without it, guests of that architecture have no agent: no exec, no cp.\n',
+      `vmm-agent for ${target.arch} was not built: there is no ${target.compiler} with a static C library ` +
+        `(Debian: ${target.node === process.arch ? 'gcc libc6-dev' : target.packages}). Without it, guests of that ` +
+        'architecture have no agent: no exec, no cp, and stop waits for its --grace.\n',
     );
     return false;
   }
