@@ -52,6 +52,11 @@ export class VmmError extends Error {
   }
 }
 
+/** What went wrong, of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Whether a system call failed with this error code, e.g. `ENOENT`. */
 export function isErrno(error: unknown, code: string): boolean {
   return typeof error === 'object' && error !== null && 'code' in error && error.code === code;

@@ -3,7 +3,7 @@ import { type ClientRequest, type IncomingMessage, request as httpRequest } from
 import { type Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { reasonOf } from './abort.ts';
-import { VmmError } from './errors.ts';
+import { VmmError, messageOf } from './errors.ts';
 
 /** What of a `RequestInit` {@link guestFetch} looks at. */
 export type GuestFetchInit = Pick<RequestInit, 'method' | 'headers' | 'body' | 'signal' | 'duplex'>;
@@ -62,7 +62,7 @@ export async function guestFetch(
     done();
     if (request.signal.aborted) throw reasonOf(signal);
     if (error instanceof VmmError) throw error;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     throw new VmmError('BAD_RESPONSE', `${request.method} ${target.href}: ${message}`, { cause: error });
   }
 }
@@ -77,7 +77,7 @@ function checked(url: string | URL, init: GuestFetchInit): { request: Request; t
     return { target, request: new Request(target, init) };
   } catch (cause) {
     if (cause instanceof VmmError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new VmmError('INVALID_REQUEST', `fetch: ${String(url)}: ${reason}`, { cause });
   }
 }

@@ -4,7 +4,7 @@ import { AgentLink } from './agent/agent-link.ts';
 import { agentProgram } from './agent/program.ts';
 import { type BootFiles, withBootFiles } from './boot-files.ts';
 import type { DeviceManager } from './device-manager.ts';
-import { VmmError } from './errors.ts';
+import { VmmError, messageOf } from './errors.ts';
 import { EventLoop, type VcpuEnd } from './event-loop.ts';
 import { VmmEvents } from './events.ts';
 import type { ExitStatistics } from './exit-statistics.ts';
@@ -301,8 +301,4 @@ function describe({ config, hypervisor, devices }: VmParts): VmIdentity {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

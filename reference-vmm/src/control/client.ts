@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import type { ExecOptions } from '../agent/guest-process.ts';
 import { isTreePath } from '../agent/messages.ts';
 import type { TreeItem, TreeSource } from '../agent/transfers.ts';
-import { VmmError, isErrno } from '../errors.ts';
+import { VmmError, isErrno, messageOf } from '../errors.ts';
 import { isAlive } from '../process-identity.ts';
 import type { SnapshotInfo } from '../snapshot/save.ts';
 import { type RuntimeEntry, removeStaleEntry, runtimeEntry } from '../runtime-directory.ts';
@@ -326,7 +326,7 @@ export class ControlClient {
     if (isErrno(cause, 'ENOENT') || isErrno(cause, 'ECONNREFUSED')) {
       return this.#failed('has no control socket: it is being made, or belongs to another program', cause);
     }
-    return this.#failed(`does not answer: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    return this.#failed(`does not answer: ${messageOf(cause)}`, cause);
   }
 
   #failed(what: string, cause?: unknown): VmmError {

@@ -4,14 +4,15 @@ import { pipeline } from 'node:stream/promises';
 import * as v from 'valibot';
 import { ReceivingChannel, SendingChannel } from '../agent/channels.ts';
 import type { GuestCommand } from '../agent/output.ts';
-import { VmmError } from '../errors.ts';
+import { VmmError, messageOf } from '../errors.ts';
 import type { ControlledVmm } from './controlled-vmm.ts';
 import { CHANNEL, decodeChannel, decodeCredit, encodeChannel, encodeCredit } from './exec-frames.ts';
 import { execOptions, execRequestSchema } from './exec-schema.ts';
-import { FrameParser, FrameType, UPGRADE, encodeFrame, encodeJsonFrame } from './frames.ts';
+import { FrameParser, FrameType, decodeJson, encodeFrame, encodeJsonFrame } from './frames.ts';
 import { RequestError, toControlError } from './http.ts';
 import { PacedControls } from './paced-controls.ts';
 import { terminalSizeSchema } from './schema.ts';
+import { acceptUpgrade, serve } from './upgrade.ts';
 
 /**
  * Takes a connection that is to carry a command of the guest's.
@@ -26,9 +27,7 @@ export function acceptExec(
   head: Uint8Array,
   patience: number,
 ): void {
-  if (request.headers.upgrade?.toLowerCase() !== UPGRADE)
-    throw new RequestError(400, `a command upgrades to ${UPGRADE} only`);
-  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${UPGRADE}\r\n\r\n`);
+  acceptUpgrade(request, socket, 'a command');
   new ExecConnection(vmm, socket, patience).start(head);
 }
 
@@ -66,16 +65,10 @@ class ExecConnection {
   }
 
   start(head: Uint8Array): void {
-    const socket = this.#socket;
-    socket.on('error', () => undefined);
-    socket.once('close', () => this.#leave());
-    // Whoever has nothing more to type says so by a frame.
-    socket.once('end', () => {
-      this.#leave();
-      socket.end();
+    serve(this.#socket, head, {
+      received: (bytes) => this.#received(bytes),
+      left: () => this.#leave(),
     });
-    socket.on('data', (bytes: Uint8Array) => this.#received(bytes));
-    if (head.length > 0) this.#received(head);
   }
 
   #output(type: FrameType): SendingChannel {
@@ -95,9 +88,7 @@ class ExecConnection {
     try {
       this.#parser.push(bytes);
     } catch (error) {
-      this.#fail(
-        error instanceof VmmError ? error : broken(error instanceof Error ? error.message : 'frame'),
-      );
+      this.#fail(error instanceof VmmError ? error : broken(messageOf(error)));
     }
   }
 
@@ -105,7 +96,7 @@ class ExecConnection {
     if (this.#over) return;
     if (this.#command === undefined) {
       if (type !== FrameType.request) throw new Error('the first frame is the request');
-      this.#begin(v.parse(execRequestSchema, json(payload)));
+      this.#begin(v.parse(execRequestSchema, decodeJson(payload)));
       return;
     }
     switch (type) {
@@ -125,7 +116,7 @@ class ExecConnection {
         break;
       }
       case FrameType.resize:
-        this.#controls?.resize(v.parse(terminalSizeSchema, json(payload)));
+        this.#controls?.resize(v.parse(terminalSizeSchema, decodeJson(payload)));
         break;
       case FrameType.signal:
         this.#controls?.kill(payload);
@@ -188,8 +179,4 @@ class ExecConnection {
     this.#gone.abort(new VmmError('CONTROL_FAILED', 'the client went away'));
     for (const channel of [this.#input, this.#outputs[1], this.#outputs[2]]) channel.destroy();
   }
-}
-
-function json(payload: Uint8Array): unknown {
-  return JSON.parse(new TextDecoder().decode(payload));
 }

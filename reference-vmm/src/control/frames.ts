@@ -49,6 +49,11 @@ export function encodeJsonFrame(type: FrameType, value: unknown): Uint8Array {
   return encodeFrame(type, new TextEncoder().encode(JSON.stringify(value)));
 }
 
+/** @returns the JSON of a frame's payload, unchecked. @throws Error (SyntaxError) */
+export function decodeJson(payload: Uint8Array): unknown {
+  return JSON.parse(new TextDecoder().decode(payload));
+}
+
 /** Bytes in frames of at most {@link FRAME_LIMIT}. */
 export function* framesOf(type: FrameType, bytes: Uint8Array): Generator<Uint8Array> {
   for (let start = 0; start < bytes.length; start += FRAME_LIMIT) {

@@ -1,3 +1,4 @@
+import { messageOf } from '../errors.ts';
 import { isAlive } from '../process-identity.ts';
 import { type RuntimeEntry, runtimeEntries } from '../runtime-directory.ts';
 import { type VmSummary, readStatus, summaryOf } from '../status-file.ts';
@@ -48,7 +49,7 @@ async function ask(
   } catch (error) {
     signal?.throwIfAborted();
     if (!isAlive(holder)) return undefined;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     return { name, pid: holder.pid, state: 'unreachable', message };
   }
 }

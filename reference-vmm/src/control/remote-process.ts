@@ -5,11 +5,11 @@ import { ReceivingChannel, SendingChannel } from '../agent/channels.ts';
 import type { ExecOptions } from '../agent/guest-process.ts';
 import type { CommandExit } from '../agent/messages.ts';
 import { type CommandOutput, type GuestCommand, collectOutput } from '../agent/output.ts';
-import { VmmError } from '../errors.ts';
+import { VmmError, messageOf } from '../errors.ts';
 import { remoteError } from './remote-error.ts';
 import { CHANNEL, decodeChannel, decodeCredit, encodeChannel, encodeCredit } from './exec-frames.ts';
 import { commandExitSchema, execRequest, execRequestSchema } from './exec-schema.ts';
-import { FRAME_LIMIT, FrameParser, FrameType, encodeFrame, encodeJsonFrame } from './frames.ts';
+import { FRAME_LIMIT, FrameParser, FrameType, decodeJson, encodeFrame, encodeJsonFrame } from './frames.ts';
 import { type TerminalSize, controlErrorSchema, terminalSizeSchema } from './schema.ts';
 
 /** A connection that carries frames. */
@@ -162,9 +162,7 @@ export class RemoteProcess implements GuestCommand {
     try {
       this.#parser.push(bytes);
     } catch (error) {
-      this.#fail(
-        error instanceof VmmError ? error : broken(error instanceof Error ? error.message : 'frame'),
-      );
+      this.#fail(error instanceof VmmError ? error : broken(messageOf(error)));
     }
   }
 
@@ -190,7 +188,7 @@ export class RemoteProcess implements GuestCommand {
         break;
       }
       case FrameType.exit: {
-        const exit = v.parse(commandExitSchema, json(payload));
+        const exit = v.parse(commandExitSchema, decodeJson(payload));
         if (this.#exited) throw broken('two ends');
         this.#exited = true;
         this.#input.refuse();
@@ -198,7 +196,7 @@ export class RemoteProcess implements GuestCommand {
         break;
       }
       case FrameType.error:
-        this.#fail(remoteError(v.parse(controlErrorSchema, json(payload))));
+        this.#fail(remoteError(v.parse(controlErrorSchema, decodeJson(payload))));
         return;
       default:
         throw broken(`a frame of type ${type}`);
@@ -236,8 +234,4 @@ function encodeRequest(argv: readonly string[], options: ExecOptions): Uint8Arra
   if (frame.length > FRAME_LIMIT)
     throw new VmmError('INVALID_REQUEST', `a command of ${frame.length} bytes: ${FRAME_LIMIT} are possible`);
   return frame;
-}
-
-function json(payload: Uint8Array): unknown {
-  return JSON.parse(new TextDecoder().decode(payload));
 }

@@ -1,7 +1,7 @@
 import type { Entry, Extract, Headers } from 'tar-stream';
 import type { TreeEntry } from '../agent/messages.ts';
 import type { TreeItem, TreeSource } from '../agent/transfers.ts';
-import { VmmError } from '../errors.ts';
+import { VmmError, messageOf } from '../errors.ts';
 import { BLOCK, padding, tarHeader } from './tar-header.ts';
 
 /** A tar stream ends with two blocks of zeros. */
@@ -59,7 +59,7 @@ export async function* untar(source: AsyncIterable<Uint8Array>): AsyncGenerator<
   } catch (error) {
     if (failure !== undefined) throw failure;
     if (error instanceof VmmError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new VmmError('INVALID_REQUEST', `no tar stream: ${reason}`, { cause: error });
   } finally {
     archive.destroy();

@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import * as v from 'valibot';
+import { messageOf } from '../errors.ts';
 import type { StopReason } from '../stop-reason.ts';
 import type { ConsoleHub } from './console-hub.ts';
 import type { ControlledVmm } from './controlled-vmm.ts';
-import { FrameParser, FrameType, UPGRADE, encodeFrame, encodeJsonFrame, framesOf } from './frames.ts';
-import { RequestError } from './http.ts';
+import { FrameParser, FrameType, decodeJson, encodeFrame, encodeJsonFrame, framesOf } from './frames.ts';
 import { terminalSizeSchema } from './schema.ts';
+import { acceptUpgrade, serve } from './upgrade.ts';
 
 /** What is kept for a viewer that does not read, in bytes; what comes beyond is left out. */
 const BACKLOG = 1024 * 1024;
@@ -24,10 +25,7 @@ export class Viewers {
 
   /** @throws RequestError */
   accept(request: IncomingMessage, socket: Duplex, head: Uint8Array): void {
-    if (request.headers.upgrade?.toLowerCase() !== UPGRADE) {
-      throw new RequestError(400, `the console upgrades to ${UPGRADE} only`);
-    }
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${UPGRADE}\r\n\r\n`);
+    acceptUpgrade(request, socket, 'the console');
     const viewer = new ViewerConnection(this.#vmm, this.#hub, socket);
     this.#viewers.add(viewer);
     socket.once('close', () => this.#viewers.delete(viewer));
@@ -60,17 +58,11 @@ class ViewerConnection {
   }
 
   start(head: Uint8Array): void {
-    const socket = this.#socket;
-    socket.on('error', () => undefined);
-    socket.once('close', () => this.#leave());
-    // A viewer that has gone looks like one that only types no more; for that there is a frame.
-    socket.once('end', () => {
-      this.#leave();
-      socket.end();
-    });
-    socket.on('data', (bytes: Uint8Array) => this.#received(bytes));
     this.#unwatch = this.#hub.watch((bytes) => this.#show(bytes));
-    if (head.length > 0) this.#received(head);
+    serve(this.#socket, head, {
+      received: (bytes) => this.#received(bytes),
+      left: () => this.#leave(),
+    });
   }
 
   finish(reason: StopReason | undefined): void {
@@ -106,7 +98,7 @@ class ViewerConnection {
     try {
       this.#parser.push(bytes);
     } catch (error) {
-      this.#refuse(error instanceof Error ? error.message : String(error));
+      this.#refuse(messageOf(error));
       return;
     }
     void this.#type();
@@ -118,7 +110,7 @@ class ViewerConnection {
         this.#typed.push(payload);
         break;
       case FrameType.resize: {
-        const { columns, rows } = v.parse(terminalSizeSchema, JSON.parse(new TextDecoder().decode(payload)));
+        const { columns, rows } = v.parse(terminalSizeSchema, decodeJson(payload));
         this.#vmm.resizeConsole(columns, rows);
         break;
       }

@@ -1,5 +1,5 @@
 import type { Vcpu, VcpuState } from '@vmm/hypervisor';
-import { VmmError } from '../errors.ts';
+import { VmmError, messageOf } from '../errors.ts';
 import type { Architecture } from './machine.ts';
 
 /** Plain, versioned state of a machine: what of it is in neither memory nor virtio devices. */
@@ -80,7 +80,7 @@ export function restoring(what: string, restore: () => void): void {
   try {
     restore();
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new VmmError('INVALID_SNAPSHOT', `${what}: ${reason}`, { cause });
   }
 }

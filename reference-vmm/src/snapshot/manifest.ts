@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { VmmError } from '../errors.ts';
+import { VmmError, messageOf } from '../errors.ts';
 import type { Architecture } from '../machine/machine.ts';
 import {
   type FileIdentity,
@@ -182,7 +182,7 @@ function pagesOf(pages: readonly unknown[], sizes: readonly number[]): PageSets 
   try {
     return decodePages(encoded, sizes);
   } catch (cause) {
-    throw invalid(cause instanceof Error ? cause.message : String(cause), cause);
+    throw invalid(messageOf(cause), cause);
   }
 }
 
@@ -203,7 +203,7 @@ function plain(json: unknown): unknown {
   try {
     return fromJson(json);
   } catch (cause) {
-    throw invalid(cause instanceof Error ? cause.message : String(cause), cause);
+    throw invalid(messageOf(cause), cause);
   }
 }
 

@@ -1,7 +1,7 @@
 import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { GuestMemory } from '@vmm/vm-memory';
-import { VmmError } from '../errors.ts';
+import { VmmError, messageOf } from '../errors.ts';
 import { type Difference, type Manifest, encodeManifest, partsOf } from './manifest.ts';
 import { digestMemory, identityOf, imageSize, regionsOf, writeMemory, writePages } from './memory-image.ts';
 import { MAX_CHAIN, openSnapshot } from './open.ts';
@@ -66,7 +66,7 @@ export async function writeSnapshot(
     );
   } catch (cause) {
     if (cause instanceof VmmError || options.signal.aborted) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new VmmError('SNAPSHOT_FAILED', `the snapshot ${path} cannot be written: ${reason}`, { cause });
   }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { ProbeResult } from '@vmm/hypervisor';
 import type { KvmDiagnosis } from '@vmm/hypervisor/kvm';
 import type { Command } from 'commander';
+import { messageOf } from '../../errors.ts';
 import { findTool } from '../../guest/apt.ts';
 import { type CachedGuest, cachedGuests } from '../../guest/guest.ts';
 import { stockGuests } from '../../hypervisors.ts';
@@ -178,7 +179,7 @@ async function examineDevices(): Promise<DeviceFinding[]> {
     },
     (error) => ({
       ok: false,
-      detail: error instanceof Error ? error.message : String(error),
+      detail: messageOf(error),
       remedy:
         'For --net tap: modprobe tun, and make /dev/net/tun readable and writable; --net user needs neither',
     }),

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { messageOf } from '../../errors.ts';
 import { parseDuration } from '../../units.ts';
 import { print, usageError } from '../output.ts';
 import { type TargetOptions, connectTarget, targetCommand } from '../target.ts';
@@ -37,7 +38,7 @@ function parseGrace(text: string, fromEnvironment: boolean): number {
     return parseDuration(text);
   } catch (error) {
     throw usageError(
-      `${fromEnvironment ? GRACE_VARIABLE : '--grace'}: ${error instanceof Error ? error.message : String(error)}`,
+      `${fromEnvironment ? GRACE_VARIABLE : '--grace'}: ${messageOf(error)}`,
     );
   }
 }

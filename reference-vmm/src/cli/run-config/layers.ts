@@ -1,14 +1,14 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
-import { VmmError, isErrno } from '../../errors.ts';
+import { VmmError, isErrno, messageOf } from '../../errors.ts';
 import { environmentName, readFlag, readSwitch } from './flags.ts';
 import { type RunConfig, type RunKey, SETTINGS, runConfigSchema } from './schema.ts';
 
 /** What one source says; what it does not say is not there. */
 export type Layer = Partial<RunConfig>;
 
-/** A file is read whole. */
+/** Of a configuration file, in bytes. */
 const MAX_FILE = 1 << 20;
 
 /**
@@ -66,10 +66,11 @@ function flagLayer(flags: Readonly<Record<string, unknown>>, command: readonly s
 function fileLayer(path: string): Layer {
   let input: unknown;
   const text = readText(path);
+  if (text.length > MAX_FILE) throw new VmmError('INVALID_CONFIG', `${path} is longer than 1 MiB`);
   try {
     input = JSON.parse(text);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new VmmError('INVALID_CONFIG', `${path} is not JSON: ${reason}`);
   }
   if (typeof input !== 'object' || input === null || Array.isArray(input))
@@ -79,14 +80,25 @@ function fileLayer(path: string): Layer {
 
 function readText(path: string): string {
   try {
-    const text = readFileSync(path, 'utf8');
-    if (text.length > MAX_FILE) throw new VmmError('INVALID_CONFIG', `${path} is longer than 1 MiB`);
-    return text;
+    return readStart(path, MAX_FILE + 1).toString('utf8');
   } catch (error) {
-    if (error instanceof VmmError) throw error;
     if (isErrno(error, 'ENOENT'))
       throw new VmmError('FILE_NOT_FOUND', `config: there is no file ${path}`, { cause: error });
     throw new VmmError('FILE_UNREADABLE', `config: cannot read ${path}: ${String(error)}`, { cause: error });
+  }
+}
+
+/** The first bytes of a file or a pipe. */
+function readStart(path: string, limit: number): Buffer {
+  const bytes = Buffer.alloc(limit);
+  const file = openSync(path, 'r');
+  try {
+    let size = 0;
+    for (let count = -1; count !== 0 && size < limit; size += count)
+      count = readSync(file, bytes, size, limit - size, null);
+    return bytes.subarray(0, size);
+  } finally {
+    closeSync(file);
   }
 }
 

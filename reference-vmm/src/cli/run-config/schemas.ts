@@ -60,8 +60,8 @@ export function objectMessage(keys: readonly string[]): (issue: v.BaseIssue<unkn
       const last = path?.at(-1)?.key;
       const key = typeof last === 'string' ? last : '';
       const guess = nearest(key, keys);
-      const hint = guess === undefined ? '' : `, did you mean "${guess}"?`;
-      return `there is no such key${hint} There are ${keys.join(', ')}`.replace(/key There/, 'key. There');
+      const hint = guess === undefined ? '.' : `, did you mean "${guess}"?`;
+      return `there is no such key${hint} There are ${keys.join(', ')}`;
     }
     if (received === 'undefined') return 'is missing';
     return `${shown(input)} is not an object`;
