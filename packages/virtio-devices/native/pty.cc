@@ -87,6 +87,9 @@ class PtyMaster final : public Napi::ObjectWrap<PtyMaster> {
   Napi::Value unread(const Napi::CallbackInfo& info) {
     checkOpen(info.Env(), "TIOCINQ");
     const FileDescriptor terminal = openTerminal(info.Env(), master_.get());
+    // Its line discipline takes what is still on its way from the master before it says that there is nothing.
+    pollfd poll{terminal.get(), POLLIN, 0};
+    if (::poll(&poll, 1, 0) < 0 && errno != EINTR) throwErrno(info.Env(), errno, "poll");
     int bytes = 0;
     if (::ioctl(terminal.get(), TIOCINQ, &bytes) != 0) throwErrno(info.Env(), errno, "TIOCINQ");
     return Napi::Number::New(info.Env(), bytes);

@@ -4,8 +4,8 @@ import { startDriver } from '../src/mock/index.ts';
 import type { CreateDriverOptions, MockVirtioDriver } from '../src/mock/index.ts';
 
 const REQUESTS = 1;
-/** Time for the thread pool. */
-const PATIENCE = 4_000;
+/** Milliseconds for the thread pool, whose disk may be busy. */
+const PATIENCE = 60_000;
 
 /** The answer to a request. */
 export interface Answer {

@@ -7,9 +7,9 @@ import { PTY_HUNG_UP, PTY_READABLE, PTY_WRITABLE, type NativePtyMaster } from '.
 
 /** Milliseconds between looks at what the kernel does not report: the window size, and that a program has come. */
 const LOOK_INTERVAL = 200;
-/** Milliseconds between looks at whether the last output was read, and how long it is waited for. */
+/** Milliseconds between looks at whether the last output was read, and how many there are. */
 const LINGER_INTERVAL = 20;
-const LINGER_LIMIT = 2000;
+const LINGER_LOOKS = 100;
 const READ_SIZE = 64 * 1024;
 
 export interface ConsolePtyOptions {
@@ -28,7 +28,7 @@ export interface ConsolePtyOptions {
  * Opening or closing the terminal ends nothing: the stream goes on, keeps the last output for who comes next, and emits
  * `attach` when a program opened it that none had open, `detach` when the last one closed it, and `resize` with a
  * {@link ConsoleSize} when one set the window size; `attach` and `resize` within 200 ms. `end()` waits for the program to
- * read what was written, at most 2 s, and then hangs up.
+ * read what was written, about 2 s at most, and then hangs up.
  *
  * With flow control both ways: what is not read from the stream stays in the kernel, and a write is done when the kernel
  * took it; the terminal can be stopped for as long as its program likes.
@@ -111,10 +111,10 @@ export class ConsolePty extends Duplex {
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    const end = Date.now() + LINGER_LIMIT;
+    let looks = LINGER_LOOKS;
     const finish = (): void => {
       if (this.#released) return;
-      if (Date.now() < end && !this.#isRead()) {
+      if (looks-- > 0 && !this.#isRead()) {
         this.#lingering = setTimeout(finish, LINGER_INTERVAL);
         return;
       }
@@ -122,8 +122,7 @@ export class ConsolePty extends Duplex {
       this.push(null);
       callback();
     };
-    // What was written a moment ago is not yet among what the program can read.
-    this.#lingering = setTimeout(finish, this.#isHungUp() ? 0 : LINGER_INTERVAL);
+    finish();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {

@@ -263,7 +263,7 @@ describe('durability', () => {
     await backend.close();
   });
 
-  it('what was written is in the file when the request is answered', () => {
+  it('what was written is in the file when the request is answered', async () => {
     const path = image(new Uint8Array(1024));
     using backend = new FileBlockBackend(path);
     const driver = new MockMmioDriver(new VirtioBlock({ backend })).start();
@@ -272,6 +272,7 @@ describe('durability', () => {
     head[8] = 1;
     driver.rings[0]!.add([{ readable: head }, { readable: pattern(512) }, { writable: 1 }]);
     driver.kick(0);
+    while (driver.rings[0]!.collect().length === 0) await new Promise((resolve) => setImmediate(resolve));
     expect(new Uint8Array(readFileSync(path).subarray(512))).toEqual(pattern(512));
   });
 

@@ -92,7 +92,7 @@ describe('notifications of many queues', () => {
     await turn();
     expect(core.pending).toBe(false);
     notifyAll();
-    expect([1, 2]).toContain(device.served.length);
+    expect(device.served.length).toBeLessThanOrEqual(2);
     expect(core.pending).toBe(true);
     for (let turns = 0; device.served.length < 16; turns++) {
       expect(turns).toBeLessThan(16);
