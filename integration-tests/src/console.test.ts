@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, existsSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,9 +27,12 @@ class Terminal implements Disposable {
     const bytes = Buffer.alloc(65536);
     while (!this.#text.includes(text)) {
       try {
-        this.#text += bytes.toString('latin1', 0, readSync(this.#fd, bytes));
+        const length = readSync(this.#fd, bytes);
+        if (length === 0)
+          throw new Error(`"${text}" did not come before the terminal hung up: ${this.#text}`);
+        this.#text += bytes.toString('latin1', 0, length);
       } catch (error) {
-        expect(error).toMatchObject({ code: 'EAGAIN' });
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
         await sleep(20);
       }
     }
@@ -41,9 +44,12 @@ class Terminal implements Disposable {
 }
 
 describe('run --console', () => {
+  let vmm: ChildProcess | undefined;
+  afterEach(() => void vmm?.kill('SIGKILL'));
+
   it('gives the shell a pseudo-terminal, which programs leave and come back to', async () => {
     const link = scratch.file('console');
-    const vmm = spawn(process.execPath, [CLI, 'run', '--hypervisor', 'wasm', '--console', `pty=${link}`], {
+    vmm = spawn(process.execPath, [CLI, 'run', '--hypervisor', 'wasm', '--console', `pty=${link}`], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
     const exited = once(vmm, 'exit');

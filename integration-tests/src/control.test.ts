@@ -205,8 +205,14 @@ describe('a VM whose process', () => {
       ]),
     );
     const client = ControlClient.connect('busy');
-    const ends = await Promise.all([client.stop({ grace: 0 }), client.stop({ grace: 0 })]);
-    expect(ends).toMatchObject([{ state: 'stopped' }, { state: 'stopped' }]);
+    // Held up for long, the second may find nobody.
+    const ends = await Promise.allSettled([client.stop({ grace: 0 }), client.stop({ grace: 0 })]);
+    const ended = { status: 'fulfilled', value: expect.objectContaining({ state: 'stopped' }) as unknown };
+    expect(ends).toContainEqual(ended);
+    const late = expect.objectContaining({
+      code: expect.stringMatching(/^(NO_SUCH_VM|CONTROL_FAILED)$/) as unknown,
+    }) as unknown;
+    for (const each of ends) expect([ended, { status: 'rejected', reason: late }]).toContainEqual(each);
   });
 
   it('gets a signal ends it and is gone', async () => {
@@ -226,11 +232,11 @@ describe('a VM in the foreground', () => {
       ['run', '--hypervisor', 'wasm', '--name', 'front', '--', 'sh', '-c', 'echo up; sleep 1000'],
       {
         onOutput: (output) => {
-          if (output.includes('up')) stopped ??= cli(['kill', 'front']);
+          if (output.includes('up')) stopped ??= cli(['stop', 'front', '--grace', '0']);
         },
       },
     );
-    expect((await stopped)?.stdout.toString()).toBe('front has ended\n');
+    expect((await stopped)?.stdout.toString()).toBe('front has ended: stopped\n');
     expect([run.code, run.stdout.toString()]).toEqual([0, 'up\n']);
     expect(run.stderr).toContain('the VM was stopped');
   });

@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { spawn } from 'node:child_process';
 import {
   existsSync,
   lstatSync,
@@ -12,7 +13,16 @@ import {
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { ControlClient } from '@vmm/reference-vmm';
-import { BOOT_TIMEOUT, type CliOptions, type CliResult, Scratch, cli, guest, sha256 } from './support.ts';
+import {
+  BOOT_TIMEOUT,
+  CLI,
+  type CliOptions,
+  type CliResult,
+  Scratch,
+  cli,
+  guest,
+  sha256,
+} from './support.ts';
 import { Terminal } from './terminal.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);
@@ -63,6 +73,32 @@ describe('exec', () => {
     ]);
     expect([plain.code, output(plain), plain.stderr]).toEqual([7, 'out\n', 'err\n']);
     expect([environment.code, output(environment)]).toEqual([0, 'b=c|of here|/tmp|65534\n']);
+  });
+
+  it('gives all of its output to a reader that takes its time', async () => {
+    const shell = (tail: string, ...args: readonly string[]): Promise<CliResult> =>
+      new Promise((resolve) => {
+        const words = [process.execPath, CLI, 'exec', 'vm', ...args];
+        const child = spawn('sh', ['-c', `"$@" | ${tail}`, 'sh', ...words], {
+          env: { ...process.env, XDG_RUNTIME_DIR: scratch.path },
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
+        const stdout: Buffer[] = [];
+        child.stdout.on('data', (bytes: Buffer) => stdout.push(bytes));
+        child.on('close', (code, signal) =>
+          resolve({ code, signal, stdout: Buffer.concat(stdout), stderr: '' }),
+        );
+      });
+    const print = ['--', 'sh', '-c', 'head -c 1000000 /dev/zero | tr "\\0" x'];
+    const [bytes, object] = await Promise.all([
+      shell('(sleep 2; wc -c)', ...print),
+      shell('(sleep 2; cat)', '--format', 'json', ...print),
+    ]);
+    expect(output(bytes)).toBe('1000000\n');
+    expect(json(object)).toMatchObject({ stdout: 'x'.repeat(1_000_000) });
+    // Nobody reads the rest of what was ended from outside.
+    const ended = await shell('sleep 5; echo read', '--timeout', '500ms', '--', 'yes');
+    expect(output(ended)).toBe('read\n');
   });
 
   it('passes input on with -i only', async () => {
@@ -158,8 +194,9 @@ describe('exec', () => {
     terminal.resize(90, 20);
     terminal.type('until [ "$(stty size)" = "20 90" ]; do usleep 10000; done; echo re\\sized\n');
     await terminal.waitFor(/^resized/m);
-    terminal.type('echo up; cat; echo interrupted=$?\n');
-    await terminal.waitFor(/^up/m);
+    terminal.type('cat\n');
+    terminal.type('typed\n');
+    await terminal.waitFor(/^typed\s+typed/m);
     terminal.press('C-c');
     terminal.type('exit 9\n');
     await terminal.waitFor(/^code=9\s+1$/m);

@@ -174,7 +174,7 @@ describe('colours', () => {
 
   it('are for terminals, and for whoever forces them; NO_COLOR wins', async () => {
     const [plain, forced, none] = await Promise.all([
-      listed({}),
+      listed({ FORCE_COLOR: '' }),
       listed({ FORCE_COLOR: '1' }),
       listed({ FORCE_COLOR: '1', NO_COLOR: '1' }),
     ]);

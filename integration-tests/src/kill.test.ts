@@ -75,7 +75,8 @@ class Victim {
     await until(() => children.every((each) => each === '' || !existsSync(`/proc/${each}`)));
     await until(() => !existsSync(`/sys/class/net/${tap}`));
     expect(await list()).toEqual([]);
-    expect(readdirSync(runtime)).toEqual([]);
+    // Another command may be at it as well.
+    await until(() => readdirSync(runtime).length === 0);
     expect(readdirSync(temporary)).toEqual([]);
     expect(existsSync(socket)).toBe(false);
   }
@@ -90,11 +91,11 @@ async function refused(asked: Promise<CliResult>): Promise<void> {
 const WAITS = 'trap "echo asked" TERM; echo up; while :; do sleep 1; done';
 
 it('kill -9 at any moment leaves nothing, and the next run has the same name, tap, socket and overlay', async () => {
-  const made = new Victim('true');
+  const made = new Victim(WAITS);
   await until(() => existsSync(join(runtime, 'victim')));
   await made.kill();
 
-  const booting = new Victim('true');
+  const booting = new Victim(WAITS);
   await until(() => /"state":"running"/.test(read(join(runtime, 'victim', 'status.json'))));
   await booting.kill();
 
@@ -105,7 +106,9 @@ it('kill -9 at any moment leaves nothing, and the next run has the same name, ta
   const snapshot = cli(['snapshot', 'victim', target, '--format', 'json']);
   await until(() => readdirSync(snapshots).length > 0);
   await saved.kill();
-  await refused(snapshot);
+  // Whether it was done just before.
+  if (existsSync(target)) await snapshot;
+  else await refused(snapshot);
 
   const stopped = new Victim(WAITS);
   await stopped.shows(/^up$/m);

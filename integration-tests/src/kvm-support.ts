@@ -51,6 +51,8 @@ export class KvmPlace implements AsyncDisposable {
   #rig: Rig | undefined;
   /** What made the place as it is, for another machine in its stead. */
   readonly #setUp: (readonly string[])[] = [];
+  /** Within {@link inOne}. */
+  #building = false;
 
   constructor(arch: Architecture, options: PlaceOptions = {}) {
     this.arch = arch;
@@ -113,6 +115,20 @@ export class KvmPlace implements AsyncDisposable {
     return target;
   }
 
+  /** Commands that build on what others left in the same machine: where that fails, all of them run once more. */
+  async inOne<T>(steps: () => Promise<T>): Promise<T> {
+    this.#building = true;
+    try {
+      return await steps();
+    } catch (error) {
+      if (!(error instanceof RigError)) throw error;
+      await this.#another(error, 'all steps');
+      return await steps();
+    } finally {
+      this.#building = false;
+    }
+  }
+
   /** A file's content as it is there now. */
   async read(path: string): Promise<Buffer> {
     const script = 'process.stdout.write(require("fs").readFileSync(process.argv[1]))';
@@ -145,15 +161,17 @@ export class KvmPlace implements AsyncDisposable {
     try {
       return await this.#rig!.run(command, { stdin });
     } catch (error) {
-      if (!(error instanceof RigError)) throw error;
-      process.stdout.write(
-        `KVM for ${this.arch}: ${error.message}\nOnce more, in another machine: ${command.join(' ')}\n`,
-      );
-      await this.#rig!.close();
-      this.#rig = await this.#openRig();
-      for (const each of this.#setUp) await this.#rig.run(each);
-      return this.#rig.run(command, { stdin });
+      if (!(error instanceof RigError) || this.#building) throw error;
+      return (await this.#another(error, command.join(' '))).run(command, { stdin });
     }
+  }
+
+  async #another({ message }: RigError, what: string): Promise<Rig> {
+    process.stdout.write(`KVM for ${this.arch}: ${message}\nOnce more, in another machine: ${what}\n`);
+    await this.#rig!.close();
+    this.#rig = await this.#openRig();
+    for (const each of this.#setUp) await this.#rig.run(each);
+    return this.#rig;
   }
 }
 

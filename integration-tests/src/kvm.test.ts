@@ -81,16 +81,19 @@ function testsOf(place: KvmPlace, console: string): void {
       'sha256sum </dev/vdb',
       'exit 7',
     ];
-    const result = await place.vmm(
-      ['run', '-d', `${place.path('source.img')},ro`, '-d', target, '--', 'sh', '-c', script.join('; ')],
-      input,
-    );
+    const [result, copied] = await place.inOne(async () => [
+      await place.vmm(
+        ['run', '-d', `${place.path('source.img')},ro`, '-d', target, '--', 'sh', '-c', script.join('; ')],
+        input,
+      ),
+      await place.read(target),
+    ]);
     // The kernel has no complaints.
     expect(result.stderr).toBe('reference-vmm: hypervisor: KVM\n');
     const sums = [input, source, source].map((bytes) => `${sha256(bytes)}  -\n`);
     expect(result.stdout.toString()).toBe(`${place.arch}\n${sums.join('')}`);
     expect(result.code).toBe(7);
-    expect(sha256(await place.read(target))).toBe(sha256(source));
+    expect(sha256(copied)).toBe(sha256(source));
   });
 
   it.each([
@@ -124,8 +127,10 @@ function testsOf(place: KvmPlace, console: string): void {
       const snapshot = `${disk}-${transport}`;
       const live = async (...args: readonly string[]): Promise<unknown> =>
         JSON.parse((await place.script('integration-tests/src/rig/snapshot.mjs', args)).stdout.toString());
-      const first = await live('first', snapshot, disk, 'kvm', transport, String(cpus));
-      const second = await live('second', snapshot, `kvm-${process.pid}`);
+      const [first, second] = await place.inOne(async () => [
+        await live('first', snapshot, disk, 'kvm', transport, String(cpus)),
+        await live('second', snapshot, `kvm-${process.pid}`),
+      ]);
       expectToGoOn(first as FirstReport, second as SecondReport);
     },
   );

@@ -59,6 +59,6 @@ const statistics = counters();
 await vm[Symbol.asyncDispose]();
 source.close();
 sink.close();
-console.log(
-  JSON.stringify({ stdout, stderr, stopped, statistics, beforeUpload, sum: sha256(data), uploads }),
-);
+const report = { stdout, stderr, stopped, statistics, beforeUpload, sum: sha256(data), uploads };
+// A connection that the guest left open would keep this process.
+process.stdout.write(JSON.stringify(report), () => process.exit());

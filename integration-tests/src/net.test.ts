@@ -51,7 +51,12 @@ async function onTap(
   return JSON.parse(stdout) as PeerResult;
 }
 
-const TRANSFERS = 'nc 10.9.0.1 7001 >/tmp/x && sha256sum </tmp/x; nc 10.9.0.1 7002 -e cat /tmp/x';
+const TRANSFERS = 'nc 10.9.0.1 7001 >/tmp/x && sha256sum </tmp/x; nc 10.9.0.1 7002 </tmp/x';
+
+/** Pings an address three times; for the last of several, busybox waits a second only. */
+const PINGS = (address: string): string =>
+  `for i in 1 2 3; do ping -c 1 -W 60 ${address} | grep -o '1 packets received'; done`;
+const PONGS = '1 packets received\n1 packets received\n1 packets received';
 
 describe('a tap interface, stock kernel', () => {
   it.each([
@@ -60,13 +65,11 @@ describe('a tap interface, stock kernel', () => {
     ['pci', 'packed'],
   ])('over %s with %s rings: ping, and megabytes both ways, in large segments', async (transport, ring) => {
     const result = await onTap(
-      `cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; ping -c 3 10.9.0.1 | grep received; ${TRANSFERS}`,
+      `cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; ${PINGS('10.9.0.1')}; ${TRANSFERS}`,
       { transport, ring, megabytes: 4 },
     );
     expect(result).toMatchObject({ stderr: '', stopped: { kind: 'exited', code: 0 } });
-    expect(result.stdout).toBe(
-      `02:00:00:00:00:02\n1400\n3 packets transmitted, 3 packets received, 0% packet loss\n${result.sum}  -\n`,
-    );
+    expect(result.stdout).toBe(`02:00:00:00:00:02\n1400\n${PONGS}\n${result.sum}  -\n`);
     expect(result.uploads).toEqual([result.sum]);
     const { receivedBytes, transmittedBytes, transmittedFrames } = result.statistics;
     const before = result.beforeUpload!;
@@ -84,20 +87,18 @@ describe('a tap interface, stock kernel', () => {
 
   it('has as many queues as the guest has processors, when asked', async () => {
     const result = await onTap(
-      `ls -d /sys/class/net/eth0/queues/rx-* | wc -l; ping -c 2 10.9.0.1 | grep received; ${TRANSFERS}`,
+      `ls -d /sys/class/net/eth0/queues/rx-* | wc -l; ${PINGS('10.9.0.1')}; ${TRANSFERS}`,
       { queues: 2 },
     );
     expect(result).toMatchObject({ stderr: '', stopped: { kind: 'exited', code: 0 } });
-    expect(result.stdout).toBe(
-      `2\n2 packets transmitted, 2 packets received, 0% packet loss\n${result.sum}  -\n`,
-    );
+    expect(result.stdout).toBe(`2\n${PONGS}\n${result.sum}  -\n`);
     expect(result.uploads).toEqual([result.sum]);
   });
 
   it('is recorded as tcpdump reads it', async () => {
     const pcap = scratch.file('ping.pcapng');
-    const { stdout } = await onTap('ping -c 2 10.9.0.1 | grep received', { pcap });
-    expect(stdout).toContain('2 packets received');
+    const { stdout } = await onTap(PINGS('10.9.0.1'), { pcap });
+    expect(stdout).toBe(`${PONGS}\n`);
     const packets = execFileSync('tcpdump', ['-r', pcap, '-n', 'icmp'], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -108,12 +109,8 @@ describe('a tap interface, stock kernel', () => {
       .map((line) =>
         /IP (\S+ > \S+): ICMP echo (request|reply), .* seq (\d+)/.exec(line)?.slice(1).join(' '),
       );
-    expect(kinds).toEqual([
-      '10.9.0.2 > 10.9.0.1 request 0',
-      '10.9.0.1 > 10.9.0.2 reply 0',
-      '10.9.0.2 > 10.9.0.1 request 1',
-      '10.9.0.1 > 10.9.0.2 reply 1',
-    ]);
+    const ping = ['10.9.0.2 > 10.9.0.1 request 0', '10.9.0.1 > 10.9.0.2 reply 0'];
+    expect(kinds).toEqual([...ping, ...ping, ...ping]);
   });
 });
 
@@ -173,9 +170,7 @@ describe('a network in JavaScript', () => {
   afterAll(() => shell[Symbol.asyncDispose]());
 
   it('answers ARP and ping with thirty lines', async () => {
-    expect(await shell.run('ping -c 3 10.1.2.1 | grep received')).toBe(
-      '3 packets transmitted, 3 packets received, 0% packet loss',
-    );
+    expect(await shell.run(PINGS('10.1.2.1'))).toBe(PONGS);
     expect(await shell.run('ip neigh show 10.1.2.1')).toContain('02:00:00:00:00:01');
     expect(nic.statistics.sent).toBeGreaterThanOrEqual(4);
   });
@@ -188,13 +183,13 @@ describe('a network in JavaScript', () => {
     await carrier(0);
     device().setLink(true);
     await carrier(1);
-    expect(await shell.run('ping -c 1 10.1.2.1 | grep received')).toContain('1 packets received');
+    expect(await shell.run('ping -c 1 -W 60 10.1.2.1 | grep received')).toContain('1 packets received');
   });
 
   it('the guest filters and changes its address through the control queue', async () => {
     await shell.run('ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:77; ip link set eth0 up');
     expect(device().mac).toEqual(Uint8Array.of(2, 0, 0, 0, 0, 0x77));
-    expect(await shell.run('ping -c 1 10.1.2.1 | grep received')).toContain('1 packets received');
+    expect(await shell.run('ping -c 1 -W 60 10.1.2.1 | grep received')).toContain('1 packets received');
     const before = device().statistics.receiveFiltered;
     nic.send(Uint8Array.from([...[2, 0, 0, 0, 0, 0x55], ...ROUTER_MAC, 0x88, 0xb5, ...new Uint8Array(46)]));
     expect(device().statistics.receiveFiltered).toBe(before + 1);

@@ -47,7 +47,7 @@ describe('all devices of one VM on KVM, with a stock amd64 kernel', () => {
 
     expect(guest['block']).toEqual(['fsck 0', 'same']);
     expect(guest['net']?.[0]).toBe('3');
-    expect(report.ping).toContain('3 packets received');
+    expect(report.ping.match(/1 packets received/g)).toHaveLength(3);
     expect(report.download.received).toBe(report.download.sent);
     expect(report.upload.received).toBe(report.upload.sent);
     expect(guest['fs']).toEqual(['copied']);

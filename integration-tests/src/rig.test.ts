@@ -80,7 +80,7 @@ describe.each<Arch>(['x86_64', 'arm64'])('the %s rig', (arch) => {
     'ends a command at its timeout with 124',
     async () => {
       const result = await runInRig({
-        ...{ arch, progress, timeoutMs: 3000 },
+        ...{ arch, progress, timeoutMs: 30_000 },
         argv: ['sh', '-c', 'echo begun; exec sleep 1000'],
       });
       expect(result).toMatchObject({ code: 124, timedOut: true });

@@ -130,9 +130,9 @@ describe('differential snapshots', () => {
     const other = GuestShell.of(copy);
     expect(await other.run('until grep "it ended" /tmp/5000; do usleep 1000; done')).toBe('it ended');
     const stream = await copy.vsock!.connect(7000);
+    stream.on('error', () => undefined);
     stream.end('hello');
     expect(String(await once(stream, 'data'))).toBe('hello');
-    stream.on('error', () => undefined);
     // In the one that was saved it lives.
     expect(await shell.run('grep -c "it ended" /tmp/5000 || true')).toBe('0');
   });

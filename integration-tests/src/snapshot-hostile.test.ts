@@ -143,7 +143,8 @@ describe('snapshots that somebody altered', () => {
       // Anything else would be a fault of this program's.
       if (!(error instanceof Error) || !('code' in error)) throw error;
       const { name: kind, code, message } = error;
-      expect([kind, typeof code]).toEqual(['VmmError', 'string']);
+      expect(['VmmError', 'VirtioDeviceError']).toContain(kind);
+      expect(typeof code).toBe('string');
       expect(message).not.toMatch(
         /undefined is not (iterable|an object|a function)|cannot read prop|is not a function/i,
       );

@@ -44,6 +44,9 @@ static int make_socket(const char *type) {
 static int connect_host(const char *type, unsigned port) {
   const int fd = make_socket(type);
   const struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port};
+  // Linux waits for two seconds.
+  const struct timeval patience = {.tv_sec = 30};
+  if (setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof patience) != 0) fail("setsockopt");
   if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) fail("connect");
   return fd;
 }

@@ -159,7 +159,7 @@ export class DeviceManager implements AsyncDisposable {
     return this.#virtioConsole.ports[AGENT_PORT.id]!;
   }
 
-  /** Milliseconds since the guest's driver opened the console; undefined before. */
+  /** Milliseconds without pauses since the guest's driver opened the console; undefined before. */
   sinceConsole(): number | undefined {
     return this.#consoleOpened === undefined ? undefined : performance.now() - this.#consoleOpened;
   }
@@ -200,8 +200,13 @@ export class DeviceManager implements AsyncDisposable {
     await Promise.all(this.#attached.map(({ transport }) => transport.pause()));
   }
 
-  /** Undoes {@link pause}. */
-  resume(): void {
+  /**
+   * Undoes {@link pause}.
+   *
+   * @param slept milliseconds that the guest stood still
+   */
+  resume(slept: number): void {
+    if (this.#consoleOpened !== undefined) this.#consoleOpened += slept;
     for (const { transport } of this.#attached) transport.resume();
   }
 

@@ -36,6 +36,10 @@ export async function guestFetch(
   const body = await bodyOf(request, init);
   const port = target.port === '' ? HTTP_PORT : Number(target.port);
   const stream = await connect(port, signal);
+  if (isAborted(signal)) {
+    stream.destroy();
+    throw reasonOf(signal);
+  }
   const headers = Object.fromEntries(request.headers);
   headers['host'] ??= target.host;
   if (body instanceof Uint8Array) headers['content-length'] ??= String(body.length);
@@ -65,6 +69,11 @@ export async function guestFetch(
     const message = messageOf(error);
     throw new VmmError('BAD_RESPONSE', `${request.method} ${target.href}: ${message}`, { cause: error });
   }
+}
+
+/** It may be by now. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
 }
 
 function checked(url: string | URL, init: GuestFetchInit): { request: Request; target: URL } {

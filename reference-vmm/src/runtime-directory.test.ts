@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -115,6 +116,8 @@ describe('RuntimeDirectory', () => {
         .replace(/^.*\) /s, '')
         .split(' ')[19]!;
       expect(isAlive({ pid, startTime })).toBe(true);
+      while (readFileSync(`/proc/${parent.pid}/comm`, 'utf8') !== 'sleep\n')
+        await new Promise((resolve) => setTimeout(resolve, 5));
       process.kill(pid, 'SIGKILL');
       while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8')))
         await new Promise((resolve) => setTimeout(resolve, 5));
@@ -178,7 +181,8 @@ describe('RuntimeDirectory', () => {
     directory.goesWith(own);
     directory.goesWith(others);
     directory.goesWith(join(base, 'nothing'));
-    rmSync(others);
+    // Kept, so that the new one is another file for certain.
+    renameSync(others, join(base, 'kept.sock'));
     writeFileSync(others, 'new');
     // As a process that was killed leaves it.
     writeFileSync(join(directory.path, 'vm.json'), JSON.stringify({ pid: deadPid(), startTime: '1' }));

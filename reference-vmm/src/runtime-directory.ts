@@ -197,7 +197,12 @@ function removeTransient(base: string): void {
 function removeIfStale(base: string, name: string): ProcessIdentity | undefined {
   const path = join(base, name);
   const seen = readHolder(path);
-  if (seen === undefined || isAlive(seen)) return seen;
+  if (seen !== undefined && isAlive(seen)) return seen;
+  if (seen === undefined) {
+    // A process that was killed while it removed it left it empty.
+    removeEmpty(path);
+    return undefined;
+  }
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
@@ -216,13 +221,17 @@ function removeIfStale(base: string, name: string): ProcessIdentity | undefined 
   } finally {
     closeSync(fd);
   }
+  removeEmpty(path);
+  return undefined;
+}
+
+/** Fails for the directory of a new claim, which is never empty. */
+function removeEmpty(path: string): void {
   try {
-    // Fails for the directory of a new claim, which is not empty.
     rmdirSync(path);
   } catch {
     // Taken by another, or removed.
   }
-  return undefined;
 }
 
 function namesIn(path: string): string[] {

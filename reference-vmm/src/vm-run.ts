@@ -40,6 +40,8 @@ export class VmRun {
   readonly #devices: DeviceManager;
   readonly #vcpus: VcpuManager;
   readonly #loop: EventLoop;
+  /** When the guest was last seen to stand still, in milliseconds of performance.now(). */
+  #stoodStill: number = performance.now();
   /** The vCPUs have been let go once. */
   #begun = false;
   #ended: VcpuEnd | undefined;
@@ -109,6 +111,7 @@ export class VmRun {
   async pause(signal?: AbortSignal): Promise<void> {
     this.lifecycle.check('pause');
     await this.#vcpus.pause();
+    this.#stoodStill = performance.now();
     // The guest may have ended meanwhile.
     this.lifecycle.take('pause');
     this.#machine.stopClock();
@@ -123,7 +126,9 @@ export class VmRun {
   /** @throws VmmError `WRONG_STATE` */
   resume(): void {
     this.lifecycle.take('resume');
-    this.#devices.resume();
+    const slept = performance.now() - this.#stoodStill;
+    this.agent.slept(slept);
+    this.#devices.resume(slept);
     this.#machine.startClock();
     if (this.#begun) this.#vcpus.resume();
     else this.#begin();
@@ -190,14 +195,16 @@ export class VmRun {
   }
 
   /**
-   * The agent, where there is one, sets the guest's clock, and gives it randomness of its own: others may go on from the
+   * The agent, as soon as it is there, sets the guest's clock, and gives it randomness of its own: others may go on from the
    * same snapshot.
    */
   #tellTime(): void {
-    if (!this.#devices.agentPort.guestOpen) return;
     const { agent } = this.agent;
-    // A guest that ends, or is paused again, has no use for it.
-    Promise.all([agent.setClock(), agent.addEntropy(randomBytes(SEED_BYTES))]).catch(() => undefined);
+    agent
+      .ready()
+      .then(() => Promise.all([agent.setClock(), agent.addEntropy(randomBytes(SEED_BYTES))]))
+      // A guest without an agent, or that ends, or is paused again, has no use for it.
+      .catch(() => undefined);
   }
 
   async #bootFiles(): Promise<BootFiles> {
@@ -242,7 +249,7 @@ export class VmRun {
       // A kernel that resets right after its panic may have said so in what the serial port still holds.
       this.#machine.serial.flush();
       // What a guest that ends while it is paused had written is served too; one that never ran has not written it here.
-      if (this.#begun) this.#devices.resume();
+      if (this.#begun) this.#devices.resume(0);
       reason = this.#reason();
       await this.#devices.finish();
     } catch (error) {

@@ -20,8 +20,8 @@ import { RigError, cached, digest, makeImage, place, temporary } from './images.
 const KEEP = 900_000;
 const FORMAT = 2;
 const FOLDER_PARTS = ['package.json', 'dist', 'agent', 'src', 'prebuilds', 'bench', 'test', 'examples'];
-/** Types and maps are not read at run time; the oracles of the tests are large and stay outside. */
-const SKIP = /\.(d\.ts|map|tsbuildinfo)$|^(node_modules|__snapshots__|\.turbo)$/;
+/** Types, maps and what builds note are not read at run time; the oracles of the tests are large and stay outside. */
+const SKIP = /\.(d\.ts|map|tsbuildinfo|tmp)$|^(node_modules|__snapshots__|\.turbo|\.inputs)$/;
 
 function workspaceFolders() {
   const packages = readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}`);

@@ -69,7 +69,7 @@ mount -t ext4 -o ro /dev/vda /disk; [ "$before" = "$(sha256sum </disk/data)" ] &
 step net
 wait_host tap
 until ip link show eth0 | grep -q LOWER_UP; do sleep 1; done
-ping -c 3 -W 10 ${HOST} | grep -c 'bytes from'
+for i in 1 2 3; do ping -c 1 -W 60 ${HOST}; done | grep -c 'bytes from'
 nc ${HOST} $DOWN_PORT </dev/null | sha256sum
 dd if=/dev/urandom of=/tmp/up bs=1M count=2 2>/dev/null; sha256sum </tmp/up
 nc ${HOST} $UP_PORT </tmp/up; rm /tmp/up
@@ -158,9 +158,19 @@ async function echo(vm: Vmm, data: Uint8Array): Promise<string> {
 
 /** Waits until resident memory has fallen below a limit; a guest that gives nothing back is found by the limit of time. */
 async function residentBelow(limit: number, seconds: number): Promise<number> {
-  for (let tries = 0; tries < seconds * 4 && process.memoryUsage.rss() > limit; tries++)
+  for (let tries = 0; ; tries++) {
+    const resident = process.memoryUsage.rss();
+    if (resident < limit || tries === seconds * 4) return resident;
     await new Promise((resolve) => setTimeout(resolve, 250));
-  return process.memoryUsage.rss();
+  }
+}
+
+/** Pings three times; for the last of several, programs wait for a time of their own. */
+async function pings(address: string): Promise<string> {
+  let output = '';
+  for (let count = 0; count < 3; count++)
+    output += (await promisify(execFile)('ping', ['-c', '1', '-W', '60', address])).stdout;
+  return output;
 }
 
 async function run(
@@ -219,13 +229,13 @@ async function run(
           await promisify(execFile)('ip', ['addr', 'add', `${HOST}/24`, 'dev', TAP]);
           await promisify(execFile)('ip', ['link', 'set', TAP, 'up']);
         } else if (name === 'ping') {
-          ping = (await promisify(execFile)('ping', ['-c', '3', '-W', '10', GUEST])).stdout;
+          ping = await pings(GUEST);
         } else if (name === 'vsock') {
           echoed = await echo(vm, data);
         } else if (name === 'used') {
           resident.used = process.memoryUsage.rss();
         } else if (name === 'reported') {
-          resident.reported = await residentBelow(resident.used - USED / 2, 20);
+          resident.reported = await residentBelow(resident.used - USED / 2, 120);
         } else {
           vm.balloon!.setTarget(BALLOON);
           while (vm.balloon!.actual < BALLOON) await new Promise((resolve) => setTimeout(resolve, 50));

@@ -11,8 +11,9 @@ export interface PauseReport {
   /** The guest's uptime in seconds when it was last told before the pause, and first after it. */
   readonly before: number;
   readonly after: number;
-  /** Seconds of the pause, on the host's clock. */
+  /** Seconds of the pause, and of all the time from the start until {@link after} came without it, on the host's clock. */
   readonly paused: number;
+  readonly ran: number;
   /** Bytes of output that came during the pause, once what was on its way had arrived. */
   readonly during: number;
   readonly states: readonly string[];
@@ -76,6 +77,7 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
       return error instanceof Error && 'code' in error ? error.code : error;
     }
   };
+  const begun = performance.now();
   vm.start();
   await seen(/up (\S+)\n/);
   const states: string[] = [vm.state];
@@ -101,6 +103,7 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
   const rest = output.length;
   while (!/up \S+\n/.test(output.slice(rest))) await delay(5);
   const after = Number(/up (\S+)\n/.exec(output.slice(rest))![1]);
+  const ran = (performance.now() - begun) / 1000 - paused;
   for (let i = 0; i < 3; i++) {
     await vm.pause();
     await delay(100);
@@ -114,6 +117,7 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
     before,
     after,
     paused,
+    ran,
     during,
     states,
     refused,

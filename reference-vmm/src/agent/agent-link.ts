@@ -10,7 +10,10 @@ export interface AgentPlace {
   readonly port: ConsolePort;
   /** Where there is a vsock device. */
   readonly sockets: AgentSocket | undefined;
-  /** Milliseconds since the guest's driver opened the console, by which its user space begins; undefined before. */
+  /**
+   * Milliseconds that the guest has had since its driver opened the console, by which its user space begins; undefined before.
+   * Pauses do not count.
+   */
   sinceConsole(): number | undefined;
   /** The guest runs: only then does time pass for it. */
   running(): boolean;
@@ -44,6 +47,11 @@ export class AgentLink {
     this.#started = performance.now();
   }
 
+  /** The guest was paused for so many milliseconds. */
+  slept(milliseconds: number): void {
+    this.#started += milliseconds;
+  }
+
   /** Whatever is asked of it waits for the agent, or fails with `NO_AGENT` when there is none in time. */
   get agent(): Agent {
     if (this.#agent !== undefined && this.#agent.failure === undefined) return this.#agent;
@@ -65,6 +73,7 @@ export class AgentLink {
     clearInterval(this.#timer);
     let waited = 0;
     let unanswered = 0;
+    let age = this.#place.sinceConsole();
     let last = performance.now();
     const timer = setInterval(() => {
       const now = performance.now();
@@ -73,7 +82,9 @@ export class AgentLink {
       if (!this.#place.running()) return;
       waited += passed;
       if (stream.connected) unanswered += passed;
-      const reason = this.#reason(stream.connected, waited, unanswered);
+      if (age !== undefined) age += passed;
+      else if (this.#place.sinceConsole() !== undefined) age = 0;
+      const reason = this.#reason(stream.connected, waited, unanswered, age);
       if (reason !== undefined) agent.end(new VmmError('NO_AGENT', reason));
     }, TICK);
     this.#timer = timer;
@@ -82,18 +93,23 @@ export class AgentLink {
     agent.ready().then(done, () => undefined);
   }
 
-  #reason(connected: boolean, waited: number, unanswered: number): string | undefined {
+  /** @param age milliseconds that the guest has had since its console */
+  #reason(
+    connected: boolean,
+    waited: number,
+    unanswered: number,
+    age: number | undefined,
+  ): string | undefined {
     const hint = 'the built-in guest has one; in another, start vmm-agent';
     if (connected)
       return unanswered > ANSWER_LIMIT
         ? 'what has the way to the agent open in the guest does not answer'
         : undefined;
-    const since = this.#place.sinceConsole();
-    if (since === undefined)
+    if (age === undefined)
       return performance.now() - this.#started > BOOT_LIMIT && waited > TICK
         ? `there is no agent in the guest, which has no console (${hint})`
         : undefined;
     // Young guests get their time; of old ones, whoever is going to start an agent has done so.
-    return since > START_LIMIT && waited > TICK ? `there is no agent in the guest: ${hint}` : undefined;
+    return age > START_LIMIT && waited > TICK ? `there is no agent in the guest: ${hint}` : undefined;
   }
 }

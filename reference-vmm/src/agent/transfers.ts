@@ -102,7 +102,6 @@ async function abortable<T>(
   signal: AbortSignal | undefined,
   work: () => Promise<T>,
 ): Promise<T> {
-  signal?.throwIfAborted();
   let leave: () => void = () => undefined;
   const aborted = new Promise<never>((_, reject) => {
     leave = () => reject(signal?.reason as Error);
@@ -125,6 +124,7 @@ export async function ask(
   payload: Uint8Array,
   signal?: AbortSignal,
 ): Promise<void> {
+  signal?.throwIfAborted();
   const transfer = new Transfer(what, unexpected);
   open(session, type, payload, transfer);
   await abortable(session, transfer, signal, async () => {
@@ -140,6 +140,7 @@ export async function putTree(
   entries: AsyncIterable<TreeSource> | Iterable<TreeSource>,
   signal?: AbortSignal,
 ): Promise<void> {
+  signal?.throwIfAborted();
   let credit = WINDOW;
   const transfer = new Transfer(`cannot write to ${directory} of the guest`, (frame) => {
     if (frame.type !== FRAME.CREDIT) unexpected(frame);

@@ -7,6 +7,13 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** Milliseconds within which a signal is the same one: timeout(1) and terminals that close send it to group and process. */
 const ECHO = 100;
 
+let outside = false;
+
+/** A signal or the timeout ends this process's command, or whoever sat at its terminal has left. */
+export function endedFromOutside(): boolean {
+  return outside;
+}
+
 /**
  * What ends a command from outside: a signal or the timeout. Where the command has something to end in good order, the
  * first signal begins with that and the next one ends the command at once; one more does not even wait for that.
@@ -47,6 +54,7 @@ export class Ending implements Disposable {
 
   end(code: number, message: string | undefined): void {
     this.#over = true;
+    outside = true;
     this.code = code;
     if (message !== undefined) say(message);
     this.#reject(this.cause);

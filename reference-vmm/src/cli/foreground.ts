@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { isErrno } from '../errors.ts';
 import type { StopReason } from '../stop-reason.ts';
 import type { Vmm } from '../vmm.ts';
@@ -96,6 +96,7 @@ async function interact(
   ending: Ending,
 ): Promise<StopReason> {
   show(vm.console, output);
+  const shown = finished(vm.console, { writable: false }).catch(() => undefined);
   const console = {
     stream: vm.console,
     resize: (columns: number, rows: number) => vm.resizeConsole(columns, rows),
@@ -104,7 +105,9 @@ async function interact(
     input === 'never' ? watchSize(console) : typeInto(console, () => ending.end(0, 'left; the VM is gone'));
   try {
     await begin();
-    return await ending.race(vm.stopped);
+    const reason = await ending.race(vm.stopped);
+    await ending.race(shown);
+    return reason;
   } finally {
     detach();
     process.stdin.destroy();

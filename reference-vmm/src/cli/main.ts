@@ -2,14 +2,19 @@
 import { constants } from 'node:os';
 import { CommanderError } from 'commander';
 import { VmmError } from '../errors.ts';
+import { endedFromOutside } from './ending.ts';
 import { EXIT_FAILURE, EXIT_SIGNAL, EXIT_USAGE, EXIT_VMM } from './exit-codes.ts';
 import { HELP_WIDTH, fitHelp } from './help-text.ts';
 import { describeError, say } from './messages.ts';
-import { asksForJson, printJson, printJsonError } from './output.ts';
+import { asksForJson, outputTaken, printJson, printJsonError } from './output.ts';
 import { commandOf, createProgram, version } from './program.ts';
 
 const args = process.argv.slice(2);
 const json = asksForJson(args);
+/** Milliseconds for which a command that was ended waits for a reader of its output. */
+const OUTPUT_LIMIT = 1000;
+/** Only output is left to be taken. */
+let over = false;
 
 // A reader that goes away early, as `head` does, is no failure of the VMM's, and neither is a terminal that is closed.
 for (const stream of [process.stdout, process.stderr])
@@ -42,6 +47,8 @@ try {
   if (json) printJsonError(error);
   process.exitCode = error instanceof VmmError && error.code === 'INVALID_CONFIG' ? EXIT_USAGE : EXIT_FAILURE;
 }
+over = true;
+await outputTaken(endedFromOutside() ? OUTPUT_LIMIT : undefined);
 // What an ended run left unfinished, such as a download, must not keep the process.
 process.exit();
 
@@ -61,7 +68,7 @@ function answerWhateverHappens(): void {
     process.on(signal, () => {
       // A command that has its own way to end takes it.
       if (process.listenerCount(signal) > 1) return;
-      say(`ended by ${signal}`);
+      if (!over) say(`ended by ${signal}`);
       printJson({ error: { code: 'INTERRUPTED', message: `ended by ${signal}` } });
       process.exit(EXIT_SIGNAL + constants.signals[signal]);
     });

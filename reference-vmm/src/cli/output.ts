@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Option } from 'commander';
 import { VmmError } from '../errors.ts';
 
@@ -50,6 +51,26 @@ export function errorObject(error: unknown): { readonly code: string; readonly m
     code: 'code' in error && typeof error.code === 'string' ? error.code : 'INTERNAL',
     message: error.message,
   };
+}
+
+/**
+ * Resolves when standard output and standard error have been handed to whoever reads them, which for a pipe takes as long as
+ * its reader does.
+ *
+ * @param limit milliseconds after which what is left is given up
+ */
+export async function outputTaken(limit?: number): Promise<void> {
+  const taken = Promise.all(
+    [process.stdout, process.stderr].map(
+      (stream) =>
+        new Promise<void>((resolve) => {
+          if (stream.writableLength === 0 || stream.destroyed) resolve();
+          else stream.write('', () => resolve());
+        }),
+    ),
+  );
+  if (limit === undefined) await taken;
+  else await Promise.race([taken, delay(limit)]);
 }
 
 /** Text for people, or the object for programs. */

@@ -123,7 +123,7 @@ describe('a command by the control socket', () => {
   it('waits for nothing else: neither an output for the other, nor a signal for input that nobody takes', async () => {
     const flood = sh('echo first >&2; yes');
     flood.stdin.write(Buffer.alloc(4 << 20));
-    expect(await until(flood.stderr, 'first')).toBe('first\n');
+    expect(await until(flood.stderr, 'first\n')).toBe('first\n');
     for (let i = 0; i < 3; i++) expect((await sh('echo hello').output()).stdout).toBe('hello\n');
     flood.kill('SIGKILL');
     expect(await flood.exit).toEqual({ signal: 'SIGKILL' });

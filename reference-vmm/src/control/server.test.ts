@@ -285,7 +285,9 @@ describe('requests that are wrong are refused with a JSON object, and the VM goe
     ['half a request', 'POST /v1/stop HT', 408],
     ['half a body', 'POST /v1/stop HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{', 408],
   ])('%s', async (_, bytes, status) => {
-    const setup = await serve('fake', { headers: 50, request: 100, close: 100 });
+    // What is meant to arrive at once has the usual time for it.
+    const patience = status === 408 ? { headers: 1000, request: 1000 } : {};
+    const setup = await serve('fake', { ...patience, close: 100 });
     const answer = await raw(setup, bytes);
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
     expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toEqual(refused('INVALID_REQUEST', /./));
@@ -423,7 +425,7 @@ describe('clients', () => {
     await serve('one');
     using silent = RuntimeDirectory.claim('silent');
     expect(silent.path).toContain('silent');
-    const vms = await list();
+    const vms = await list({ timeout: 60_000 });
     expect(vms).toMatchObject([
       { name: 'one', state: 'running' },
       { name: 'silent', state: 'unreachable', pid: process.pid },

@@ -17,8 +17,8 @@ const REPLACED = '.replaced-';
 /** Where a snapshot is while it is written. */
 const UNFINISHED = '.unfinished-';
 
-/** Milliseconds for which a snapshot that is just being replaced has no name. */
-const SWAP_LIMIT = 1_000;
+/** Milliseconds for which a snapshot that is just being replaced may have no name. */
+const SWAP_LIMIT = 10_000;
 const POLL = 5;
 
 /**
@@ -60,7 +60,8 @@ export async function recover(path: string): Promise<void> {
       await delay(POLL);
       continue;
     }
-    for (const { directory } of replaced) {
+    for (const { directory, owned } of replaced) {
+      if (owned) continue;
       const old = join(directory, basename(target));
       if (!(await exists(join(old, MANIFEST_FILE)))) continue;
       await rename(old, target);
@@ -97,7 +98,8 @@ async function swap(fresh: string, target: string): Promise<void> {
     try {
       await rename(fresh, target);
     } catch (error) {
-      await rename(old, target);
+      // Where another process has put a newer one there, that stays.
+      await rename(old, target).catch(() => undefined);
       throw error;
     }
   } finally {

@@ -37,8 +37,6 @@ function parseGrace(text: string, fromEnvironment: boolean): number {
   try {
     return parseDuration(text);
   } catch (error) {
-    throw usageError(
-      `${fromEnvironment ? GRACE_VARIABLE : '--grace'}: ${messageOf(error)}`,
-    );
+    throw usageError(`${fromEnvironment ? GRACE_VARIABLE : '--grace'}: ${messageOf(error)}`);
   }
 }
