@@ -114,6 +114,23 @@ describe('a tap interface, stock kernel', () => {
   });
 });
 
+it('a guest that goes on from a snapshot with a tap that was made anew knows its neighbour', async () => {
+  const { stdout } = await promisify(execFile)('unshare', [
+    '-n',
+    process.execPath,
+    join(ROOT, 'integration-tests/src/net-restored.mjs'),
+    scratch.file('snapshot'),
+  ]);
+  const { first, second } = JSON.parse(stdout) as Record<
+    'first' | 'second',
+    { readonly stdout: string; readonly address: string }
+  >;
+  expect(first.stdout).toMatch(/^1 packets received\n10\.9\.0\.1 .*lladdr fe:/);
+  expect(first.stdout).toContain(first.address);
+  expect(second.address).toBe(first.address);
+  expect(second.stdout).toContain('1 packets received\n');
+});
+
 describe('user-mode networking', () => {
   it.each(['mmio', 'pci'] as const)(
     'over %s: DHCP, a download from a server of the host, and a port of the guest',

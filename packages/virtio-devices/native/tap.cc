@@ -1,5 +1,7 @@
 #include <fcntl.h>
 #include <linux/if.h>
+#include <linux/if_arp.h>
+#include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <napi.h>
 #include <sys/ioctl.h>
@@ -38,11 +40,11 @@ class TapQueue final : public Napi::ObjectWrap<TapQueue> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "TapQueue",
-                       {InstanceAccessor<&TapQueue::name>("name"), InstanceMethod<&TapQueue::setOffload>("setOffload"),
+                       {InstanceAccessor<&TapQueue::name>("name"), InstanceAccessor<&TapQueue::made>("made"), InstanceMethod<&TapQueue::setOffload>("setOffload"),
                         InstanceMethod<&TapQueue::setCarrier>("setCarrier"),
                         InstanceMethod<&TapQueue::setPersistent>("setPersistent"),
                         InstanceMethod<&TapQueue::setEnabled>("setEnabled"), InstanceMethod<&TapQueue::setUp>("setUp"),
-                        InstanceMethod<&TapQueue::mtu>("mtu"), rawMethod<TapQueue>("write", write),
+                        InstanceMethod<&TapQueue::setAddress>("setAddress"), InstanceMethod<&TapQueue::mtu>("mtu"), rawMethod<TapQueue>("write", write),
                         rawMethod<TapQueue>("read", read), InstanceMethod<&TapQueue::callClose>("close")});
   }
 
@@ -55,6 +57,7 @@ class TapQueue final : public Napi::ObjectWrap<TapQueue> {
     if (!fd.isOpen()) throwErrno(env, errno, "open");
     ifreq request{};
     std::memcpy(request.ifr_name, name.c_str(), name.size());
+    made_ = name.find('%') != std::string::npos || !exists(env, name);
     request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (info[1].ToBoolean() ? IFF_MULTI_QUEUE : 0));
     if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) throwErrno(env, errno, "TUNSETIFF");
     name_ = request.ifr_name;
@@ -74,6 +77,8 @@ class TapQueue final : public Napi::ObjectWrap<TapQueue> {
 
   Napi::Value name(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), name_); }
 
+  Napi::Value made(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), made_); }
+
   void setOffload(const Napi::CallbackInfo& info) {
     control(info.Env(), TUNSETOFFLOAD, static_cast<unsigned long>(toUint32(info[0], "flags")), "TUNSETOFFLOAD");
   }
@@ -91,6 +96,25 @@ class TapQueue final : public Napi::ObjectWrap<TapQueue> {
     ifreq request{};
     request.ifr_flags = static_cast<short>(info[0].ToBoolean() ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE);
     control(info.Env(), TUNSETQUEUE, &request, "TUNSETQUEUE");
+  }
+
+  static bool exists(Napi::Env env, const std::string& name) {
+    const FileDescriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket.isOpen()) throwErrno(env, errno, "socket");
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.c_str(), name.size());
+    return ::ioctl(socket.get(), SIOCGIFINDEX, &request) == 0;
+  }
+
+  void setAddress(const Napi::CallbackInfo& info) {
+    uint8_t* bytes = nullptr;
+    size_t length = 0;
+    if (!getUint8Array(info.Env(), info[0], bytes, length) || length != ETH_ALEN)
+      throw Napi::TypeError::New(info.Env(), "address is no Uint8Array of 6 bytes");
+    ifreq request{};
+    request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+    std::memcpy(request.ifr_hwaddr.sa_data, bytes, length);
+    control(info.Env(), SIOCSIFHWADDR, &request, "SIOCSIFHWADDR");
   }
 
   /** An ioctl on the interface, by a socket of its network namespace. */
@@ -131,6 +155,7 @@ class TapQueue final : public Napi::ObjectWrap<TapQueue> {
 
   PolledDescriptor tap_;
   std::string name_;
+  bool made_ = false;
   TapReceiver receiver_;
   std::vector<iovec> iovecs_;
 };

@@ -30,17 +30,18 @@ class Rig {
     const { queuePairs = 1 } = options;
     this.tap = new TapBackend({ name: 't%d', queuePairs, up: false });
     const { name } = this.tap;
-    // No IPv6, so that there are no frames but those of the test.
-    ip('link', 'set', name, 'addrgenmode', 'none');
-    ip('link', 'set', name, 'up');
-    ip('addr', 'add', `${HOST}/24`, 'dev', name);
-    ip('neigh', 'add', GUEST, 'lladdr', MAC, 'dev', name);
+    // Before its neighbours: it gives the interface its address, and the kernel forgets them then.
     this.device = new VirtioNet({
       backend: this.tap,
       mac: MAC,
       queuePairs,
       onError: (error) => (this.error = error),
     });
+    // No IPv6, so that there are no frames but those of the test.
+    ip('link', 'set', name, 'addrgenmode', 'none');
+    ip('link', 'set', name, 'up');
+    ip('addr', 'add', `${HOST}/24`, 'dev', name);
+    ip('neigh', 'add', GUEST, 'lladdr', MAC, 'dev', name);
     this.driver = startDriver(this.device, driver);
   }
 
@@ -287,6 +288,23 @@ const scenarios = {
     const after = lower();
     rig.close();
     return { before, down, after };
+  },
+
+  async addresses() {
+    const address = (name) => /link\/ether (\S+)/.exec(ip('link', 'show', name))[1];
+    ip('tuntap', 'add', 'dev', 'there', 'mode', 'tap');
+    const given = address('there');
+    const there = new TapBackend({ name: 'there' });
+    new VirtioNet({ backend: there, mac: MAC });
+    const rig = new Rig();
+    const made = address(rig.tap.name);
+    const other = new Rig();
+    const device = new VirtioNet({ backend: new TapBackend({ name: 'saved%d' }), mac: 'fe:00:00:00:00:07' });
+    const above = address(device.backend.name);
+    other.device.restore(device.save());
+    const result = { kept: address('there') === given, made, above, restored: address(other.tap.name) };
+    for (const each of [there, rig, other, device.backend]) each.close();
+    return result;
   },
 
   async names() {

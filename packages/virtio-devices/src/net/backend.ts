@@ -66,6 +66,9 @@ export interface NetBackend {
    */
   receive(pair: number, buffers: ReceiveBuffers): boolean;
 
+  /** The address that the guest begins with, 6 bytes: at the start, and again when a saved device's takes its place. */
+  guestAddress?(mac: Uint8Array): void;
+
   /** The device's link was set up or down by its owner. */
   linkChanged?(up: boolean): void;
 

@@ -126,6 +126,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
       options.transmitLimiter.onReady = (): void => this.#forEachPair((pair) => this.#transmit(pair));
     }
     backend.attach(this);
+    backend.guestAddress?.(mac.slice());
   }
 
   /** The address that the guest has now, 6 bytes; a copy. */
@@ -278,6 +279,7 @@ export class VirtioNet implements VirtioDevice, NetBackendClient {
     if (restored.transmitLimiter !== null) this.#transmitLimiter?.restore(restored.transmitLimiter);
     this.#restored = restored;
     this.#filter.restore(restored.mac, restored.filter);
+    this.backend.guestAddress?.(restored.mac.slice());
     this.#config.setMac(this.#filter.mac);
     this.#linkUp = restored.linkUp;
     this.#config.setLinkUp(this.linkUp);

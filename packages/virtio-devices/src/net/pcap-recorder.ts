@@ -54,6 +54,10 @@ export class PcapRecorder implements NetBackend {
     this.#inner.attach(client);
   }
 
+  guestAddress(mac: Uint8Array): void {
+    this.#inner.guestAddress?.(mac);
+  }
+
   configure(setup: NetBackendSetup | undefined): void {
     this.#inner.configure(setup);
   }

@@ -48,6 +48,10 @@ export const TUN_F_USO6 = 0x40;
 export interface NativeTapQueue {
   /** Of the interface. */
   readonly name: string;
+  /** There was no interface of that name before. */
+  readonly made: boolean;
+  /** Sets the interface's hardware address, 6 bytes (SIOCSIFHWADDR). */
+  setAddress(address: Uint8Array): void;
   /** What the kernel may hand over (TUNSETOFFLOAD), TUN_F_…; for all queues of the interface. */
   setOffload(flags: number): void;
   setCarrier(up: boolean): void;

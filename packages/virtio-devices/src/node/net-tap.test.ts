@@ -76,6 +76,15 @@ describe('a tap interface', () => {
     expect(results.get('carrier')).toEqual({ before: true, down: false, after: true });
   });
 
+  it('has an address that follows from the guest’s when it is made, and its own when it was there', () => {
+    expect(results.get('addresses')).toEqual({
+      kept: true,
+      made: 'fe:00:00:00:00:02',
+      above: 'fa:00:00:00:00:07',
+      restored: 'fa:00:00:00:00:07',
+    });
+  });
+
   it('takes interfaces that exist, of one or several queues', () => {
     expect(results.get('names')).toMatchObject({
       existing: { name: 'single' },

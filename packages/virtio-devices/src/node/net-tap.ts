@@ -12,6 +12,10 @@ import type { NativeHost, NativeMemoryMap } from './native.ts';
 /** Most frames in one native call; the device wants fewer. */
 const RESULT_FRAMES = 256;
 
+/** First byte of addresses of the host's ends: locally administered, and above those that bridges take for their own. */
+const HOST_BYTE = 0xfe;
+const OTHER_HOST_BYTE = 0xfa;
+
 const OFFLOADS = [
   net.VIRTIO_NET_F_CSUM,
   net.VIRTIO_NET_F_HOST_TSO4,
@@ -94,6 +98,22 @@ export class TapBackend implements NetBackend, Disposable {
       throw new VirtioDeviceError('WRONG_STATE', `${this.description} is another device's already`);
     }
     this.#client = client;
+  }
+
+  /**
+   * An interface that was made here has the guest's address with another first byte, so that a guest which goes on with one
+   * that was made anew still knows it.
+   */
+  guestAddress(mac: Uint8Array): void {
+    const [first] = this.#queues;
+    if (first?.made !== true) return;
+    const address = mac.slice();
+    address[0] = mac[0] === HOST_BYTE ? OTHER_HOST_BYTE : HOST_BYTE;
+    try {
+      first.setAddress(address);
+    } catch (cause) {
+      this.#fail(cause);
+    }
   }
 
   configure(setup: NetBackendSetup | undefined): void {

@@ -27,6 +27,16 @@ function checkConstructor({ TapQueue }) {
   assert.throws(() => TapQueue('t', false, nothing), { name: 'TypeError' });
   assert.throws(() => new TapQueue('sixteencharacter', false, nothing), { name: 'RangeError' });
   assert.throws(() => new TapQueue('lo', false, nothing), { code: 'EINVAL', syscall: 'TUNSETIFF' });
+  const queue = new TapQueue('t0', true, nothing);
+  const second = new TapQueue('t0', true, nothing);
+  assert.deepEqual([queue.made, second.made], [true, false]);
+  for (const bad of [undefined, 'fe:00:00:00:00:00', new Uint8Array(5), new Uint8Array(7)])
+    assert.throws(() => queue.setAddress(bad), { name: 'TypeError' });
+  // A group's.
+  assert.throws(() => queue.setAddress(Uint8Array.of(1, 0, 0, 0, 0, 1)), { code: 'EADDRNOTAVAIL' });
+  queue.close();
+  second.close();
+  assert.throws(() => queue.setAddress(new Uint8Array(6)), { code: 'EBADF' });
   assert.equal(readdirSync('/proc/self/fd').length, before, 'descriptors are left');
 }
 
