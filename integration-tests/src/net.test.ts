@@ -118,7 +118,7 @@ it('a guest that goes on from a snapshot with a tap that was made anew knows its
   const { stdout } = await promisify(execFile)('unshare', [
     '-n',
     process.execPath,
-    join(ROOT, 'integration-tests/src/net-restored.mjs'),
+    join(ROOT, 'integration-tests/src/restored-peer.mjs'),
     scratch.file('snapshot'),
   ]);
   const { first, second } = JSON.parse(stdout) as Record<
