@@ -1,5 +1,8 @@
 import type { Aarch64Hypervisor, ProbeResult, X86Hypervisor } from '@vmm/hypervisor';
 import type { KvmDiagnosis } from '@vmm/hypervisor/kvm';
+// Loaded with this package, so that a restore need not wait for it.
+import { createWasmHypervisor } from '@vmm/hypervisor/wasm';
+import { createNodeHost } from '@vmm/hypervisor/wasm/node';
 import { type ConfigLimits, MAX_CPUS, type VmmConfig } from './config.ts';
 import { VmmError } from './errors.ts';
 import { kernelArchitecture } from './kernel-architecture.ts';
@@ -124,14 +127,15 @@ export function hostHypervisors(debug: (message: string) => void): Hypervisors {
         return createKvmHypervisor();
       },
     },
-    wasm: async () => {
-      const { createWasmHypervisor } = await import('@vmm/hypervisor/wasm');
-      return createWasmHypervisor({
+    wasm: () => {
+      const hypervisor = createWasmHypervisor({
+        host: createNodeHost(),
         onUndefined: (vcpu, { instruction, firstPc }) =>
           debug(
             `vCPU ${vcpu}: undefined instruction 0x${instruction.toString(16).padStart(8, '0')} at 0x${firstPc.toString(16)}`,
           ),
       });
+      return Promise.resolve(hypervisor);
     },
   };
 }
