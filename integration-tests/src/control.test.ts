@@ -4,27 +4,14 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ConsoleClient, ControlClient, VmBuilder, VmControl, list as listVms } from '@vmm/reference-vmm';
-import { BOOT_TIMEOUT, type CliResult, Scratch, cli, guest } from './support.ts';
+import { BOOT_TIMEOUT, type CliResult, cli, runtimeScratch } from './support.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);
 
-const scratch = new Scratch();
-const previous = process.env['XDG_RUNTIME_DIR'];
-
-beforeAll(async () => {
-  // Nothing else has VMs there, and commands find it in their environment.
-  process.env['XDG_RUNTIME_DIR'] = scratch.path;
-  await guest();
-});
+const scratch = runtimeScratch();
 
 afterEach(async () => {
   for (const { name } of await listVms()) await ControlClient.connect(name).kill();
-});
-
-afterAll(() => {
-  if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
-  else process.env['XDG_RUNTIME_DIR'] = previous;
-  scratch[Symbol.dispose]();
 });
 
 const TICKS = 'i=0; while :; do echo tick $i; i=$((i + 1)); sleep 0.2; done';

@@ -18,22 +18,18 @@ import {
   CLI,
   type CliOptions,
   type CliResult,
-  Scratch,
+  runtimeScratch,
   cli,
-  guest,
   sha256,
 } from './support.ts';
 import { Terminal } from './terminal.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);
 
-const scratch = new Scratch();
-const previous = process.env['XDG_RUNTIME_DIR'];
 let client: ControlClient;
+const scratch = runtimeScratch(() => client.kill());
 
 beforeAll(async () => {
-  process.env['XDG_RUNTIME_DIR'] = scratch.path;
-  await guest();
   const started = await cli([
     'run',
     '--detach',
@@ -47,13 +43,6 @@ beforeAll(async () => {
   ]);
   expect(started.stdout.toString()).toBe('vm\n');
   client = ControlClient.connect('vm');
-});
-
-afterAll(async () => {
-  await client.kill();
-  if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
-  else process.env['XDG_RUNTIME_DIR'] = previous;
-  scratch[Symbol.dispose]();
 });
 
 const exec = (args: readonly string[], options?: CliOptions): Promise<CliResult> =>

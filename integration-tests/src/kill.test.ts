@@ -4,31 +4,21 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { list } from '@vmm/reference-vmm';
-import { BOOT_TIMEOUT, CLI, type CliResult, Scratch, cli, guest } from './support.ts';
+import { BOOT_TIMEOUT, CLI, type CliResult, cli, runtimeScratch } from './support.ts';
 
 jest.setTimeout(2 * BOOT_TIMEOUT);
 
-const scratch = new Scratch();
-const previous = process.env['XDG_RUNTIME_DIR'];
+let vmm: ChildProcess | undefined;
+const scratch = runtimeScratch(() => void vmm?.kill('SIGKILL'));
 const temporary = join(scratch.path, 'tmp');
 const snapshots = join(scratch.path, 'snapshots');
 const runtime = join(scratch.path, 'reference-vmm');
 const socket = join(scratch.path, 'vsock');
 const tap = `vmk${process.pid}`;
-let vmm: ChildProcess | undefined;
 
-beforeAll(async () => {
-  process.env['XDG_RUNTIME_DIR'] = scratch.path;
+beforeAll(() => {
   for (const each of [temporary, snapshots, join(scratch.path, 'share')]) mkdirSync(each);
   scratch.file('disk', new Uint8Array(1024 * 1024));
-  await guest();
-});
-
-afterAll(() => {
-  vmm?.kill('SIGKILL');
-  if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
-  else process.env['XDG_RUNTIME_DIR'] = previous;
-  scratch[Symbol.dispose]();
 });
 
 /** Polls: what another process or the kernel does is not told. */

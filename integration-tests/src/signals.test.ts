@@ -4,26 +4,14 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { ControlClient, list } from '@vmm/reference-vmm';
 import { ConsolePty } from '@vmm/virtio-devices/node';
-import { BOOT_TIMEOUT, CLI, Scratch, cli, guest } from './support.ts';
+import { BOOT_TIMEOUT, CLI, cli, runtimeScratch } from './support.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);
 
-const scratch = new Scratch();
-const previous = process.env['XDG_RUNTIME_DIR'];
-
-beforeAll(async () => {
-  process.env['XDG_RUNTIME_DIR'] = scratch.path;
-  await guest();
-});
+runtimeScratch();
 
 afterEach(async () => {
   for (const { name } of await list()) await ControlClient.connect(name).kill();
-});
-
-afterAll(() => {
-  if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
-  else process.env['XDG_RUNTIME_DIR'] = previous;
-  scratch[Symbol.dispose]();
 });
 
 /** Polls: how a terminal is set is not told. */

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import { ControlClient, list } from '@vmm/reference-vmm';
-import { BOOT_TIMEOUT, type CliResult, Scratch, cli } from './support.ts';
+import { BOOT_TIMEOUT, type CliResult, cli, runtimeScratch } from './support.ts';
 
 jest.setTimeout(BOOT_TIMEOUT);
 
@@ -10,23 +10,17 @@ jest.setTimeout(BOOT_TIMEOUT);
 const GUEST = 'n=0; while read line; do n=$((n + 1)); echo "$n $line"; done; exit 9';
 
 describe('the commands snapshot and restore', () => {
-  const scratch = new Scratch();
+  const scratch = runtimeScratch(async () => {
+    for (const { name } of await list({ timeout: 60_000 })) await ControlClient.connect(name).kill();
+  });
   const place = (name: string): string => join(scratch.path, name);
-  const previous = process.env['XDG_RUNTIME_DIR'];
   const json = ({ stdout }: CliResult): unknown => JSON.parse(stdout.toString());
   const text = ({ stdout }: CliResult): string => stdout.toString();
 
   beforeAll(async () => {
-    process.env['XDG_RUNTIME_DIR'] = place('');
     const options = ['--detach', '-i', '--hypervisor', 'wasm', '--memory', '96', '--name', 'web'];
     expect(text(await cli(['run', ...options, '--', 'sh', '-c', GUEST]))).toBe('web\n');
     await typed('web', 'first', '1 first');
-  });
-  afterAll(async () => {
-    for (const { name } of await list({ timeout: 60_000 })) await ControlClient.connect(name).kill();
-    if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
-    else process.env['XDG_RUNTIME_DIR'] = previous;
-    scratch[Symbol.dispose]();
   });
 
   /** Types a line into a VM, and waits for the answer. */

@@ -107,6 +107,28 @@ export class Scratch implements Disposable {
   }
 }
 
+/**
+ * A directory for one test file, which its VMs and the commands that it runs have as XDG_RUNTIME_DIR, with the built-in guest
+ * there already. To be called where hooks can be.
+ *
+ * @param end what comes before it is removed
+ */
+export function runtimeScratch(end: () => unknown = () => undefined): Scratch {
+  const scratch = new Scratch();
+  const previous = process.env['XDG_RUNTIME_DIR'];
+  beforeAll(async () => {
+    process.env['XDG_RUNTIME_DIR'] = scratch.path;
+    await guest();
+  });
+  afterAll(async () => {
+    await end();
+    if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
+    else process.env['XDG_RUNTIME_DIR'] = previous;
+    scratch[Symbol.dispose]();
+  });
+  return scratch;
+}
+
 /** The built-in guest's files. */
 export function guest(arch: Architecture = 'aarch64'): Promise<Guest> {
   return prepareGuest((message) => process.stderr.write(`${message}\n`), arch);
