@@ -43,8 +43,15 @@ export async function controlScenario(
       lines.push(...parts);
       heard();
     });
+    let said = '';
+    vm.console.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')));
+    const ended = vm.stopped.then((reason) => {
+      throw new Error(`the guest ended early: ${JSON.stringify(reason)}, after "${lines.join()}":\n${said}`);
+    });
+    ended.catch(() => undefined);
     const boots = async (count: number): Promise<void> => {
-      while (lines.length < count) await new Promise<void>((resolve) => (heard = resolve));
+      while (lines.length < count)
+        await Promise.race([ended, new Promise<void>((resolve) => (heard = resolve))]);
     };
     vm.start();
     await boots(1);
