@@ -11,9 +11,10 @@ export interface PauseReport {
   /** The guest's uptime in seconds when it was last told before the pause, and first after it. */
   readonly before: number;
   readonly after: number;
-  /** Seconds of the pause, and of all the time from the start until {@link after} came without it, on the host's clock. */
+  /** Seconds of the pause, on the host's clock. */
   readonly paused: number;
-  readonly ran: number;
+  /** Seconds by which the guest's uptime is ahead of the host's clock without the pause, compared with before it. */
+  readonly ahead: number;
   /** Bytes of output that came during the pause, once what was on its way had arrived. */
   readonly during: number;
   readonly states: readonly string[];
@@ -59,7 +60,16 @@ export async function pauseScenario(
 
 async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
   let output = '';
-  vm.streams!.stdout.on('data', (bytes: Uint8Array) => (output += Buffer.from(bytes).toString('latin1')));
+  const begun = performance.now();
+  const seconds = (): number => (performance.now() - begun) / 1000;
+  /** Least time by which a line was behind the host's clock: how it reads, and what a line's way takes. */
+  let behind = Infinity;
+  vm.streams!.stdout.on('data', (bytes: Uint8Array) => {
+    const text = Buffer.from(bytes).toString('latin1');
+    output += text;
+    for (const [, uptime] of text.matchAll(/up (\S+)\n/g))
+      behind = Math.min(behind, seconds() - Number(uptime));
+  });
   const seen = async (pattern: RegExp): Promise<string> => {
     for (;;) {
       const found = pattern.exec(output)?.[1];
@@ -77,7 +87,6 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
       return error instanceof Error && 'code' in error ? error.code : error;
     }
   };
-  const begun = performance.now();
   vm.start();
   await seen(/up (\S+)\n/);
   const states: string[] = [vm.state];
@@ -97,13 +106,14 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
       .slice(3),
   );
   const paused = (performance.now() - start) / 1000;
+  const expected = behind + paused;
   // Each waits for the one before it.
   await Promise.all([vm.resume(), vm.pause(), vm.resume()]);
   states.push(vm.state);
   const rest = output.length;
   while (!/up \S+\n/.test(output.slice(rest))) await delay(5);
   const after = Number(/up (\S+)\n/.exec(output.slice(rest))![1]);
-  const ran = (performance.now() - begun) / 1000 - paused;
+  const ahead = after - (seconds() - expected);
   for (let i = 0; i < 3; i++) {
     await vm.pause();
     await delay(100);
@@ -117,7 +127,7 @@ async function pauseAndResume(vm: Vmm): Promise<PauseReport> {
     before,
     after,
     paused,
-    ran,
+    ahead,
     during,
     states,
     refused,
