@@ -26,8 +26,7 @@ export async function controlScenario(
   const vm = await new VmBuilder()
     .hypervisor(hypervisor)
     .transport(transport)
-    // The software hypervisor is not reliable with two after a reset (README, "Not yet").
-    .cpus(hypervisor === 'kvm' ? 2 : 1)
+    .cpus(2)
     .command('sh', '-c', GUEST)
     .build();
   try {

@@ -1,6 +1,6 @@
 import {
-  CPU_ATTENTION, CPU_FLUSH_COUNT, CPU_FLUSH_DONE, CPU_FLUSH_LOCK, CPU_FLUSH_QUEUE, CPU_FLUSH_REQUESTED, CPU_POWER,
-  CPU_RUNNING, FLUSH_QUEUE_ENTRIES, FLUSH_QUEUE_STRIDE, HEADER, HEADER_STOP, HEADER_VCPU_COUNT,
+  CPU_ATTENTION, CPU_FLUSH_COUNT, CPU_FLUSH_DONE, CPU_FLUSH_LOCK, CPU_FLUSH_QUEUE, CPU_FLUSH_REQUESTED, CPU_RUNNING,
+  FLUSH_QUEUE_ENTRIES, FLUSH_QUEUE_STRIDE, HEADER, HEADER_STOP, HEADER_VCPU_COUNT,
 } from './layout';
 import { acquire, release } from './lock';
 import { vcpuBlock } from './state';
@@ -77,7 +77,7 @@ function ask(cpu: usize, kind: u32, operand: u64): void {
   const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
   for (let i: u32 = 0; i < count; i++) {
     const other = vcpuBlock(i);
-    if (other != cpu && load<u32>(other, CPU_POWER) == 0) request(other, kind, operand);
+    if (other != cpu) request(other, kind, operand);
   }
 }
 
@@ -129,20 +129,42 @@ export function leaveRunning(cpu: usize): void {
   atomic.store<u32>(cpu + CPU_RUNNING, 0);
 }
 
-/** Keeps still while another vCPU has stopped all. */
+/** Keeps still while another vCPU has stopped all; the caller holds no record of a decoded page. */
 export function pauseIfStopped(cpu: usize): void {
   if (atomic.load<i32>(HEADER + HEADER_STOP) == 0) return;
   leaveRunning(cpu);
   enterRunning(cpu);
 }
 
-/** Stops all other vCPUs outside decoded pages; returns when none executes. Undone by `resumeOthers`. */
+/**
+ * Stops all other vCPUs; returns when none executes, so that none holds a record of a decoded page. (That they have
+ * served a request would not tell: one that waits at a DSB does, in the middle of a page.) The caller holds no record
+ * either: it may have to keep still first, for another one that stops all.
+ */
 export function stopOthers(cpu: usize): void {
   while (atomic.cmpxchg<i32>(HEADER + HEADER_STOP, 0, 1) != 0) pauseIfStopped(cpu);
-  ask(cpu, FLUSH_CODE, 0);
-  awaitOthers(cpu);
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const other = vcpuBlock(i);
+    if (other == cpu) continue;
+    atomic.store<i32>(other + CPU_ATTENTION, 1);
+    // It may be waiting for this one.
+    while (atomic.load<u32>(other + CPU_RUNNING) != 0) serveRequests(cpu);
+  }
 }
 
+/** The same for all vCPUs, on the host's thread while it executes none. */
+export function stopAll(): void {
+  while (atomic.cmpxchg<i32>(HEADER + HEADER_STOP, 0, 1) != 0) {}
+  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const cpu = vcpuBlock(i);
+    atomic.store<i32>(cpu + CPU_ATTENTION, 1);
+    while (atomic.load<u32>(cpu + CPU_RUNNING) != 0) {}
+  }
+}
+
+/** Undoes `stopOthers` and `stopAll`. */
 export function resumeOthers(): void {
   atomic.store<i32>(HEADER + HEADER_STOP, 0);
 }

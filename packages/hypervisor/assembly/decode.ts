@@ -25,7 +25,7 @@ function recordOf(insn: u32, offset: u32): u64 {
   }
 }
 
-/** Bytes of a cache line, within which a record may stand for many instructions: see invalidateLine(). */
+/** Bytes of a cache line, within which a record may stand for many instructions: see clearLine(). */
 const LINE: u32 = 64;
 
 /** A record for the hints that begin at `offset` of a page at memory offset `page`, as far as their line goes. */
@@ -45,15 +45,9 @@ function recordAt(page: usize, offset: u32): u64 {
   return fused ? fused : record;
 }
 
-/** Fills in the record at `ip`, which stands for the instruction at `pc`. */
+/** Fills in the record at `ip`, which stands for the instruction at `pc`, unless another vCPU has. */
 export function decodeRecord(ip: usize, pc: u64): void {
   const offset = <u32>pc & 0xfff;
   const page: usize = load<u32>(ip - (offset << 1), SLOT_PAGE);
-  while (true) {
-    const record = recordAt(page, offset);
-    atomic.store<u64>(ip, record);
-    // Another vCPU may have stored a new instruction and cleared the record in between: look again, after the store.
-    if (recordAt(page, offset) == record) return;
-    atomic.store<u64>(ip, 0);
-  }
+  atomic.cmpxchg<u64>(ip, 0, recordAt(page, offset));
 }

@@ -1,5 +1,5 @@
 import { FLUSH_ADDRESS, FLUSH_ALL, FLUSH_ASID, awaitOthers, maintain, multiprocessor } from './barrier';
-import { invalidateAllLines, invalidateLine } from './decode-cache';
+import { completeMaintenance, maintenanceNoted, noteAllLines, noteLine } from './decode-cache';
 import {
   AT_S1E0R, AT_S1E0W, AT_S1E1R, AT_S1E1W, CNTFRQ_EL0, CNTPCT_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0,
   CNTVCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTV_TVAL_EL0, CTR_EL0, DAIF, DCZID_EL0, DC_CISW, DC_CIVAC, DC_CSW,
@@ -92,7 +92,9 @@ function barrier(cpu: usize, insn: u32): u32 {
     case 4: {
       fence(cpu);
       if (multiprocessor()) awaitOthers(cpu);
-      return NEXT;
+      if (!maintenanceNoted(cpu)) return NEXT;
+      completeMaintenance(cpu);
+      return advance(cpu, RESYNC);
     }
     case 5: {
       fence(cpu);
@@ -188,8 +190,7 @@ function systemInstruction(cpu: usize, insn: u32): u32 {
     case IC_IVAU: {
       if (el == 0 && !sctlrHas(cpu, SCTLR_UCI)) return trapSystem(cpu, insn);
       const host = maintenanceAddress(cpu, operand, ACCESS_READ);
-      if (host != 0) invalidateLine(host);
-      return NEXT;
+      return host != 0 && noteLine(cpu, host) ? advance(cpu, RESYNC) : NEXT;
     }
     case DC_CVAC:
     case DC_CVAU:
@@ -208,7 +209,7 @@ function systemInstruction(cpu: usize, insn: u32): u32 {
   switch (encoding) {
     case IC_IALLU:
     case IC_IALLUIS: {
-      invalidateAllLines();
+      noteAllLines(cpu);
       return NEXT;
     }
     case DC_IVAC: {

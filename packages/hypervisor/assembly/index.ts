@@ -1,5 +1,6 @@
 // What the module exports (ENGINE.md, "Exports").
 import { gicReset, gicRestored as restored } from './gic';
+import { DECODE_SLOT_COUNT, HEADER, HEADER_DECODE_LIMIT } from './layout';
 import { fillTables } from './tables';
 import { timersRestored } from './timer';
 
@@ -13,8 +14,9 @@ export {
   timerDelay,
 } from './access';
 
-/** Fills constant tables; once per memory, before anything else. */
+/** Fills constant tables and the header's limit; once per memory, before anything else. */
 export function engineInit(): void {
+  store<u32>(HEADER, DECODE_SLOT_COUNT, HEADER_DECODE_LIMIT);
   fillTables();
 }
 

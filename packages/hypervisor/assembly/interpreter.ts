@@ -1,4 +1,6 @@
+import { multiprocessor } from './barrier';
 import { decodeRecord } from './decode';
+import { maintenanceNoted } from './decode-cache';
 import {
   divideSigned32, divideSigned64, divideUnsigned, multiplyHigh, reverseBits, reverseHalfwords, shifted,
 } from './execute-register';
@@ -7,7 +9,7 @@ import { resolve } from './fetch';
 import {
   CPU_DAIF, CPU_EL, CPU_EXCLUSIVE_ADDRESS, CPU_EXCLUSIVE_LOW, CPU_EXCLUSIVE_SIZE, CPU_FAULTED, CPU_FENCE, CPU_FLAG_A,
   CPU_FLAG_B, CPU_FLAG_KIND, CPU_FP_TRAP, CPU_LEFT, CPU_PC, CPU_SLOW_MODE, CPU_SPSEL, CPU_SP_EL0,
-  CPU_TLB, CPU_V, HEADER, HEADER_VCPU_COUNT, SLOT_PAGE, TLB_ADDEND, TLB_CODE_SLOT, TLB_CODE_TAG, TLB_READ, TLB_WRITE,
+  CPU_TLB, CPU_V, SLOT_PAGE, TLB_ADDEND, TLB_CODE_SLOT, TLB_CODE_TAG, TLB_READ, TLB_WRITE,
 } from './layout';
 import { Op } from './opcodes';
 import { execSimdFp } from './simd';
@@ -2902,7 +2904,7 @@ ip += 8;
         continue;
       }
       case Op.Barrier: {
-        if (load<u8>(ip, 2) != 0 && load<u32>(HEADER, HEADER_VCPU_COUNT) > 1) break;
+        if (load<u8>(ip, 2) != 0 && (multiprocessor() || maintenanceNoted(cpu))) break;
         atomic.add<u32>(cpu + CPU_FENCE, 1);
         ip += 8;
         continue;

@@ -50,7 +50,7 @@ export const HEADER_CLOCK: u32 = 0x10;
 export const HEADER_DECODE_USED: u32 = 0x18;
 /** i32: held by the vCPU that decodes a new page or drops all. */
 export const HEADER_DECODE_LOCK: u32 = 0x1c;
-/** i32: a vCPU has stopped the others (decoded pages ran out). */
+/** i32: a vCPU has stopped the others (stopOthers). */
 export const HEADER_STOP: u32 = 0x20;
 /** i32: held while PSCI looks at or changes power states. */
 export const HEADER_POWER_LOCK: u32 = 0x24;
@@ -58,6 +58,8 @@ export const HEADER_POWER_LOCK: u32 = 0x24;
 export const HEADER_PAIR_LOCK: u32 = 0x28;
 /** u32: not 0 while stores are noted in `DIRTY_LOG`. */
 export const HEADER_DIRTY_LOG: u32 = 0x2c;
+/** u32: how many decoded pages there may be, at most `DECODE_SLOT_COUNT`. */
+export const HEADER_DECODE_LIMIT: u32 = 0x30;
 
 export const HEADER_REGIONS: u32 = 0x40;
 export const REGION_STRIDE: u32 = 32;
@@ -261,8 +263,17 @@ export const CPU_BANK_NEXT: u32 = 0xf24;
 export const CPU_EL1_SPACE: u32 = 0xf28;
 /** Not 0 when some entry came from a mapping of 1 GiB or more. */
 export const CPU_GIGABYTE_BLOCKS: u32 = 0xf2c;
+/** Instruction cache maintenance that DSB has yet to complete: pages in the queue, and whether all lines are meant. */
+export const CPU_CODE_COUNT: u32 = 0xf30;
+export const CPU_CODE_ALL: u32 = 0xf34;
 /** 4096 bits: which 2 MiB of address space some entry of a block mapping came from (hashed). */
 export const CPU_BLOCK_FILTER: u32 = 0x1000;
+/** Entries: a page's memory offset (u32), and a bit for each of its cache lines (u64). */
+export const CPU_CODE_QUEUE: u32 = 0x1200;
+export const CODE_QUEUE_ENTRIES: u32 = 64;
+export const CODE_QUEUE_STRIDE: u32 = 16;
+export const CODE_PAGE: u32 = 0;
+export const CODE_LINES: u32 = 8;
 
 /** TLB of EL1, then those of EL0. A TLB is the part for data and, at `TLB_CODE`, the part for instructions. */
 export const CPU_TLBS: u32 = 0x10000;

@@ -1,6 +1,7 @@
+import { serveRequests } from './barrier';
 import { resetVcpu } from './reset';
 import {
-  CPU_ATTENTION, CPU_PC, CPU_POWER, EXIT_POWERED_OFF, EXIT_REASON, EXIT_RESET, EXIT_SHUTDOWN, HEADER,
+  CPU_ATTENTION, CPU_PC, CPU_POWER, CPU_RUNNING, EXIT_POWERED_OFF, EXIT_REASON, EXIT_RESET, EXIT_SHUTDOWN, HEADER,
   HEADER_POWER_LOCK, HEADER_VCPU_COUNT, SYS_MPIDR,
 } from './layout';
 import { acquire, release } from './lock';
@@ -42,12 +43,14 @@ function vcpuOf(affinity: u64): usize {
   return 0;
 }
 
-function cpuOn(affinity: u64, entry: u64, context: u64): i64 {
+function cpuOn(cpu: usize, affinity: u64, entry: u64, context: u64): i64 {
   const target = vcpuOf(affinity);
   if (target == 0) return INVALID_PARAMETERS;
   acquire(HEADER + HEADER_POWER_LOCK);
   const off = load<u32>(target, CPU_POWER) != 0;
   if (off) {
+    // Its CPU_OFF may not be over.
+    while (atomic.load<u32>(target + CPU_RUNNING) != 0) serveRequests(cpu);
     resetVcpu(target);
     store<u64>(target, entry, CPU_PC);
     setX(target, 0, context);
@@ -100,7 +103,7 @@ export function hypervisorCall(cpu: usize): u32 {
     case PSCI_VERSION: { result = VERSION_1_1; break; }
     case PSCI_FEATURES: { result = features(<u32>first); break; }
     case CPU_ON:
-    case CPU_ON | SMC64: { result = cpuOn(first, second, getX(cpu, 3) & mask); break; }
+    case CPU_ON | SMC64: { result = cpuOn(cpu, first, second, getX(cpu, 3) & mask); break; }
     case AFFINITY_INFO:
     case AFFINITY_INFO | SMC64: { result = affinityInfo(first, second); break; }
     case MIGRATE_INFO_TYPE: { result = TOS_NOT_PRESENT; break; }

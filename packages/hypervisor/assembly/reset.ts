@@ -1,3 +1,4 @@
+import { dropMaintenance } from './decode-cache';
 import { updateDerived } from './exceptions';
 import { gicCpuReset } from './gic';
 import {
@@ -26,6 +27,7 @@ export function resetVcpu(cpu: usize): void {
   store<u32>(cpu, 0, MMIO_COUNT);
   store<u32>(cpu, 0, MMIO_CURSOR);
   store<u32>(cpu, 0, MMIO_OPEN);
+  dropMaintenance(cpu);
   resetBanks(cpu);
   updateDerived(cpu);
   gicCpuReset(cpu);

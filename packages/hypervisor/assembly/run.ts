@@ -1,6 +1,8 @@
-import { enterRunning, leaveRunning, multiprocessor, pauseIfStopped, serveRequests } from './barrier';
+import {
+  enterRunning, leaveRunning, multiprocessor, pauseIfStopped, resumeOthers, serveRequests, stopAll,
+} from './barrier';
 import { advanceInstructions, instructionClock } from './clock';
-import { invalidateAllLines } from './decode-cache';
+import { clearAllLines } from './decode-cache';
 import { execute } from './execute';
 import { resolve } from './fetch';
 import { gicSample } from './gic';
@@ -101,16 +103,18 @@ export function run(index: u32, budget: i32): u32 {
   return reason;
 }
 
-/** Architectural reset state. Also drops decoded pages: the host may have loaded other code. */
+/** Architectural reset state. Also clears decoded pages: the host may have loaded other code. Other vCPUs may run. */
 export function vcpuReset(index: u32): void {
   const cpu = vcpuBlock(index);
-  invalidateAllLines();
+  stopAll();
+  clearAllLines();
+  resumeOthers();
   resetVcpu(cpu);
 }
 
 /** The host has mapped or unmapped memory, or replaced its contents; no vCPU runs. */
 export function memoryChanged(): void {
-  invalidateAllLines();
+  clearAllLines();
   const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
   for (let i: u32 = 0; i < count; i++) flushAll(vcpuBlock(i));
 }

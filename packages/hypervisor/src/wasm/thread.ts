@@ -72,7 +72,6 @@ class VcpuLoop {
   }
 
   run(): void {
-    const { words } = this.#shared;
     while (this.#obey()) {
       const reason = this.#enter();
       switch (reason) {
@@ -82,7 +81,7 @@ class VcpuLoop {
           this.#waitForEvent();
           break;
         case this.#layout.EXIT_POWERED_OFF:
-          Atomics.wait(words, this.#vcpu.attention, 0);
+          this.#waitForPower();
           break;
         case this.#layout.EXIT_MMIO:
           this.#exchange();
@@ -128,6 +127,16 @@ class VcpuLoop {
       while (Atomics.load(words, slotState) !== SLOT_ANSWERED) Atomics.wait(words, slotState, SLOT_EXIT);
     }
     Atomics.store(words, slotState, SLOT_RUNNING);
+  }
+
+  /** Until somebody sets `attention`: for the command or the power state, which are looked at before the next wait. */
+  #waitForPower(): void {
+    const { words } = this.#shared;
+    const { attention, power } = this.#vcpu;
+    Atomics.wait(words, attention, 0);
+    // The engine takes it back for a vCPU that is on only.
+    Atomics.store(words, attention, 0);
+    if (Atomics.load(words, power) === 0) Atomics.store(words, attention, 1);
   }
 
   /** WFI: until the next timer, or until somebody sets `attention`. */

@@ -10,6 +10,7 @@ import { createNodeHost } from './node/host.ts';
 import { readMemoryFile } from './node/read-file.ts';
 import type { UndefinedInstruction, WasmVcpu, WasmVm } from './index.ts';
 import { createWasmHypervisor } from './index.ts';
+import { vcpuWords } from './shared.ts';
 
 jest.setTimeout(120_000);
 
@@ -48,6 +49,24 @@ function armTimer(a: Assembler, ticks: number): void {
     .store(4, 3, 2);
   a.movImmediate(2, ticks).msr(CNTV_TVAL_EL0, 2).movz(2, 1).msr(CNTV_CTL_EL0, 2).isb();
 }
+
+describe('the thread of a vCPU that is off', () => {
+  it('looks once at what it is woken for, and waits again', async () => {
+    await using machine = await guest((a) => a.b('again').label('again'));
+    const { vm, vcpu } = machine;
+    const { words, layout } = vm.shared;
+    const { attention } = vcpuWords(layout, 0);
+    vcpu.poweredOff = true;
+    const ended = vcpu.start(() => 'stop');
+    for (let times = 0; times < 3; times++) {
+      vm.shared.wakeVcpu(vcpuWords(layout, 0));
+      while (Atomics.load(words, attention) !== 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await vcpu.stop();
+    await ended;
+    expect(vcpu.instructionCount()).toBe(0);
+  });
+});
 
 describe('run() of the software hypervisor', () => {
   it('comes back with interrupted when its budget is used up, near to it', async () => {

@@ -33,6 +33,7 @@ export const CNTV_TVAL_EL0: number = system(3, 3, 14, 3, 0);
 export const CNTV_CTL_EL0: number = system(3, 3, 14, 3, 1);
 export const CNTV_CVAL_EL0: number = system(3, 3, 14, 3, 2);
 export const IC_IVAU: number = system(1, 3, 7, 5, 1);
+export const IC_IALLUIS: number = system(1, 0, 7, 1, 0);
 export const IC_IALLU: number = system(1, 0, 7, 5, 0);
 export const DC_ZVA: number = system(1, 3, 7, 4, 1);
 export const DC_CVAC: number = system(1, 3, 7, 10, 1);

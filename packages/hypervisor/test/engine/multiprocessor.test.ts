@@ -1,5 +1,15 @@
 import { Worker } from 'node:worker_threads';
-import { Assembler, ESR_EL1, SCTLR_EL1, TCR_EL1, TLBI_VAE1IS, TTBR0_EL1, MAIR_EL1 } from './assembler.ts';
+import {
+  Assembler,
+  ESR_EL1,
+  IC_IALLUIS,
+  IC_IVAU,
+  MAIR_EL1,
+  SCTLR_EL1,
+  TCR_EL1,
+  TLBI_VAE1IS,
+  TTBR0_EL1,
+} from './assembler.ts';
 import {
   CODE,
   DATA,
@@ -295,5 +305,59 @@ describe('vCPUs on threads', () => {
     machine.start(CODE + 0x1000, undefined, 1);
     await Promise.all([thread(machine, 0), thread(machine, 1)]);
     expect(machine.x(20, 1)).toBe(0n);
+  });
+
+  // What a vCPU executes while another one makes it decode anew: sums of registers that nothing else writes.
+  const OTHER = CODE + 0x1000;
+  const FINISHED = DATA + 0x2000;
+
+  /** Adds 1 to X20 for every round that goes wrong, until the other vCPU has finished. */
+  function checker(page: (code: Assembler) => unknown): Assembler {
+    const code = new Assembler(OTHER).mov(3, FINISHED).mov(0, 0x5555).mov(19, 0x5555).mov(20, 0);
+    code.label('again');
+    for (let round = 0; round < 8; round++) {
+      code.mov(9, 0x1234_5678_9abcn).movReg(10, 9).add(10, 10, 0x321).add(10, 10, -0x321).word(0xcb09_014b); // sub x11, x10, x9
+      page(code);
+      code
+        .word(0xcb13_000c) // sub x12, x0, x19
+        .word(0xaa0c_016b) // orr x11, x11, x12
+        .cbz(11, `right ${round}`)
+        .add(20, 20, 1)
+        .mov(0, 0x5555)
+        .label(`right ${round}`);
+    }
+    return code.ldr(7, 3).cbz(7, 'again').off();
+  }
+
+  const finish = (code: Assembler): Assembler => code.mov(2, FINISHED).mov(9, 1).str(9, 2).dsb().off();
+
+  it.each([
+    ['IC IALLUIS', (code: Assembler): Assembler => code.sys(IC_IALLUIS)],
+    ['IC IVAU', (code: Assembler): Assembler => code.mov(1, OTHER + 0x80).sys(IC_IVAU, 1)],
+  ])('execute whole instructions while another one invalidates them by %s', async (_name, invalidate) => {
+    const machine = new Machine({ vcpus: 2 });
+    const program = new Assembler(CODE).mov(7, 30_000).label('again');
+    invalidate(program).dsb().subs(7, 7, 1).bcond('ne', 'again');
+    machine.load(finish(program));
+    machine.load(checker(() => undefined));
+    machine.start(CODE);
+    machine.start(OTHER, undefined, 1);
+    await Promise.all([thread(machine, 0), thread(machine, 1)]);
+    expect(machine.x(20, 1)).toBe(0n);
+  });
+
+  it('execute their own pages while others make room for new ones, also when they wait at a DSB', async () => {
+    const machine = new Machine({ vcpus: 2 });
+    machine.header('HEADER_DECODE_LIMIT', 3);
+    const pages = [0x8000, 0x9000, 0xa000, 0xb000];
+    for (const page of pages) machine.load(new Assembler(CODE + page).add(8, 8, 1).ret());
+    const program = new Assembler(CODE).mov(7, 5000).mov(8, 0).label('again');
+    for (const page of pages) program.mov(5, CODE + page).word(0xd63f00a0); // blr x5
+    machine.load(finish(program.subs(7, 7, 1).bcond('ne', 'again')));
+    machine.load(checker((code) => code.sys(TLBI_VAE1IS, 31).dsb()));
+    machine.start(CODE);
+    machine.start(OTHER, undefined, 1);
+    await Promise.all([thread(machine, 0), thread(machine, 1)]);
+    expect([machine.x(8), machine.x(20, 1)]).toEqual([20_000n, 0n]);
   });
 });

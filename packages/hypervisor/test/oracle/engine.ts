@@ -173,6 +173,7 @@ export class EngineRunner {
         0xf2a00000 | ((REPORT >>> 16) << 5), // movk x0, #report, lsl #16
         0xb9000000, // str w0, [x0]
         0xd508751f, // ic iallu
+        0xd5033b9f, // dsb ish
         0xd5033fdf, // isb
         0xd538d080, // mrs x0, tpidr_el1
         0xd69f03e0, // eret
