@@ -18,12 +18,14 @@ import { openRig } from '../../scripts/rig/index.mjs';
 import { CLI, ROOT } from './support.ts';
 
 /** Longest time for one command, on a busy machine: only a hang reaches it. */
-const COMMAND_LIMIT = 400_000;
+const COMMAND_LIMIT = 300_000;
 
 /** Where the rig has what {@link KvmPlace} puts there. */
 const RIG_FILES = '/kvm-test';
 const RIG_REPOSITORY = '/work';
 const RIG_CLI = '/work/reference-vmm/dist/cli/main.js';
+/** What a VM that does not end is asked before it is killed. */
+const LAST_WORDS = ['node', join(RIG_REPOSITORY, 'integration-tests/src/rig/last-words.mjs')];
 
 export interface CommandResult {
   readonly code: number | null;
@@ -142,8 +144,7 @@ export class KvmPlace implements AsyncDisposable {
 
   async #run(args: readonly string[], stdin: string | Uint8Array): Promise<CommandResult> {
     if (this.#rig === undefined) return here(args, stdin);
-    const { code, stdout, stderr, timedOut } = await this.#inRig(['node', ...args], stdin);
-    if (timedOut) throw new Error(`no end of ${args.join(' ')}:\n${stdout.toString()}\n${stderr.toString()}`);
+    const { code, stdout, stderr } = await this.#inRig(['node', ...args], stdin);
     return { code, stdout, stderr: stderr.toString() };
   }
 
@@ -154,15 +155,15 @@ export class KvmPlace implements AsyncDisposable {
   }
 
   /**
-   * The emulated machine itself fails at times, its kernel with it, which no program in it can make it do: then the command
-   * runs once more, in another one. What fails in a command is told as it is.
+   * The emulated machine itself fails at times, its kernel with it, or programs in it stand still: then the command runs
+   * once more, in another one, and what can be known of the first is printed. What fails in a command is told as it is.
    */
   async #inRig(command: readonly string[], stdin: string | Uint8Array = ''): Promise<RigCommandResult> {
     try {
-      return await this.#rig!.run(command, { stdin });
+      return await toEnd(this.#rig!, command, stdin);
     } catch (error) {
       if (!(error instanceof RigError) || this.#building) throw error;
-      return (await this.#another(error, command.join(' '))).run(command, { stdin });
+      return await toEnd(await this.#another(error, command.join(' ')), command, stdin);
     }
   }
 
@@ -173,6 +174,18 @@ export class KvmPlace implements AsyncDisposable {
     for (const each of this.#setUp) await this.#rig.run(each);
     return this.#rig;
   }
+}
+
+/** @throws RigError when the machine fails, or the command does not end */
+async function toEnd(
+  rig: Rig,
+  command: readonly string[],
+  stdin: string | Uint8Array,
+): Promise<RigCommandResult> {
+  const result = await rig.run(command, { stdin, onTimeout: LAST_WORDS });
+  if (!result.timedOut) return result;
+  const said = [result.stdout, result.stderr, result.lastWords].map((text) => text?.toString() ?? '');
+  throw new RigError([`no end of ${command.join(' ')}:`, ...said].join('\n'));
 }
 
 /** A script of the repository without types, for a Node that knows none: packages are found from its place too. */

@@ -67,7 +67,9 @@ describe.each<Arch>(['x86_64', 'arm64'])('the %s rig', (arch) => {
         expect(await rig.run(['cat'], { stdin: MEGABYTE })).toMatchObject({ code: 0, stdout: MEGABYTE });
         expect(await rig.run(['/no/such/program'])).toMatchObject({ code: 127 });
         expect(await rig.run(['sh', '-c', 'kill -TERM $$'])).toMatchObject({ code: null, signal: 'SIGTERM' });
-        expect(await rig.run(['sleep', '1000'], { timeoutMs: 1000 })).toMatchObject({ timedOut: true });
+        expect(
+          await rig.run(['sleep', '1000'], { timeoutMs: 1000, onTimeout: ['echo', 'asked'] }),
+        ).toMatchObject({ timedOut: true, lastWords: Buffer.from('asked\n') });
         expect(await rig.run(['true'])).toMatchObject({ code: 0, timedOut: false });
       } finally {
         rmSync(directory, { recursive: true, force: true });

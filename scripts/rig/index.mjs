@@ -146,6 +146,7 @@ export async function runInRig(options) {
  * @property {Buffer} stdout
  * @property {Buffer} stderr
  * @property {string} [error]
+ * @property {Buffer} [lastWords] what `onTimeout` had to say
  */
 
 /** @typedef {Awaited<ReturnType<typeof openRig>>} Rig */
@@ -164,25 +165,34 @@ export async function openRig(options) {
   let queue = Promise.resolve();
   /**
    * @param {readonly string[]} argv
-   * @param {{ stdin?: string | Uint8Array, env?: Readonly<Record<string, string>>, cwd?: string, timeoutMs?: number }} [command]
+   * @param {{ stdin?: string | Uint8Array, env?: Readonly<Record<string, string>>, cwd?: string, timeoutMs?: number,
+   *   onTimeout?: readonly string[] }} [command] `onTimeout` is run before a command that takes too long is killed
    * @returns {Promise<RigCommandResult>}
    * @throws RigError when the machine fails, with its console
    */
   const run = (argv, command = {}) => {
     const stdin = Buffer.from(command.stdin ?? '').toString('base64');
     const limit = command.timeoutMs ?? timeoutMs;
-    const line = { argv, stdin, env: command.env, cwd: command.cwd ?? options.cwd, timeoutMs: limit };
+    const line = {
+      argv,
+      stdin,
+      env: command.env,
+      cwd: command.cwd ?? options.cwd,
+      timeoutMs: limit,
+      onTimeout: command.onTimeout,
+    };
     const result = queue.then(async () => {
       machine.stdin.write(`${JSON.stringify(line)}\n`);
       // A machine that hangs answers nothing, so the limit holds outside as well.
-      const timer = setTimeout(machine.kill, limit + 30_000);
+      const timer = setTimeout(machine.kill, limit + 120_000);
       const { value } = await results.next();
       clearTimeout(timer);
       if (value === undefined)
         throw new RigError(`the machine ended; its console:\n${lastLines(machine.console())}`);
       const answer = JSON.parse(value);
       const decode = (/** @type {string} */ text) => Buffer.from(text, 'base64');
-      return { ...answer, stdout: decode(answer.stdout), stderr: decode(answer.stderr) };
+      const lastWords = answer.lastWords && { lastWords: decode(answer.lastWords) };
+      return { ...answer, stdout: decode(answer.stdout), stderr: decode(answer.stderr), ...lastWords };
     });
     queue = result.catch(() => undefined);
     return result;

@@ -2,8 +2,14 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** @param {{ argv: string[], stdin?: string, env?: Record<string, string>, cwd?: string, timeoutMs?: number }} command */
-function execute({ argv, stdin, env, cwd, timeoutMs }) {
+/** What looks at a command that takes too long may take so long itself. */
+const ON_TIMEOUT_MS = 60_000;
+
+/**
+ * @param {{ argv: string[], stdin?: string, env?: Record<string, string>, cwd?: string, timeoutMs?: number,
+ *   onTimeout?: string[] }} command
+ */
+function execute({ argv, stdin, env, cwd, timeoutMs, onTimeout }) {
   return new Promise((resolve) => {
     const started = performance.now();
     const [file = '', ...args] = argv;
@@ -11,15 +17,19 @@ function execute({ argv, stdin, env, cwd, timeoutMs }) {
     const stdout = [];
     const stderr = [];
     let timedOut = false;
-    const timer = setTimeout(() => {
+    let lastWords;
+    const timer = setTimeout(async () => {
       timedOut = true;
-      process.kill(-child.pid, 'SIGKILL');
+      if (onTimeout !== undefined)
+        lastWords = (await execute({ argv: onTimeout, cwd, timeoutMs: ON_TIMEOUT_MS })).stdout;
+      if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid, 'SIGKILL');
     }, timeoutMs ?? 600_000);
     const finish = (result) => {
       clearTimeout(timer);
       resolve({
         ...result,
         timedOut,
+        lastWords,
         milliseconds: Math.round(performance.now() - started),
         stdout: Buffer.concat(stdout).toString('base64'),
         stderr: Buffer.concat(stderr).toString('base64'),
