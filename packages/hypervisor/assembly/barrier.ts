@@ -143,24 +143,26 @@ export function pauseIfStopped(cpu: usize): void {
  */
 export function stopOthers(cpu: usize): void {
   while (atomic.cmpxchg<i32>(HEADER + HEADER_STOP, 0, 1) != 0) pauseIfStopped(cpu);
-  const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
-  for (let i: u32 = 0; i < count; i++) {
-    const other = vcpuBlock(i);
-    if (other == cpu) continue;
-    atomic.store<i32>(other + CPU_ATTENTION, 1);
-    // It may be waiting for this one.
-    while (atomic.load<u32>(other + CPU_RUNNING) != 0) serveRequests(cpu);
-  }
+  awaitStop(cpu);
 }
 
 /** The same for all vCPUs, on the host's thread while it executes none. */
 export function stopAll(): void {
   while (atomic.cmpxchg<i32>(HEADER + HEADER_STOP, 0, 1) != 0) {}
+  awaitStop(0);
+}
+
+/** Waits until no vCPU executes but the caller's, of which there is none when `cpu` is 0. */
+function awaitStop(cpu: usize): void {
   const count = load<u32>(HEADER, HEADER_VCPU_COUNT);
   for (let i: u32 = 0; i < count; i++) {
-    const cpu = vcpuBlock(i);
-    atomic.store<i32>(cpu + CPU_ATTENTION, 1);
-    while (atomic.load<u32>(cpu + CPU_RUNNING) != 0) {}
+    const other = vcpuBlock(i);
+    if (other == cpu) continue;
+    atomic.store<i32>(other + CPU_ATTENTION, 1);
+    while (atomic.load<u32>(other + CPU_RUNNING) != 0) {
+      // The other one may be waiting for this one.
+      if (cpu != 0) serveRequests(cpu);
+    }
   }
 }
 

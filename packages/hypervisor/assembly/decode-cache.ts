@@ -1,7 +1,7 @@
-import { FLUSH_CODE, maintain, multiprocessor, resumeOthers, stopOthers } from './barrier';
+import { FLUSH_CODE, maintain, resumeOthers, stopOthers } from './barrier';
 import {
-  CODE_LINES, CODE_PAGE, CODE_QUEUE_ENTRIES, CODE_QUEUE_STRIDE, CPU_CODE_ALL, CPU_CODE_COUNT, CPU_CODE_QUEUE,
-  DECODE_BASE, DECODE_SLOTS, DECODE_SLOT_SIZE, HEADER, HEADER_DECODE_LIMIT, HEADER_DECODE_LOCK, HEADER_DECODE_USED,
+  CODE_LINES, CODE_PAGE, CODE_QUEUE_ENTRIES, CODE_QUEUE_STRIDE, CPU_CODE_COUNT, CPU_CODE_QUEUE, DECODE_BASE,
+  DECODE_SLOTS, DECODE_SLOT_SIZE, HEADER, HEADER_DECODE_LIMIT, HEADER_DECODE_LOCK, HEADER_DECODE_USED,
   SLOT_PAGE, SLOT_SENTINEL,
 } from './layout';
 import { acquire, release } from './lock';
@@ -52,10 +52,10 @@ export function slotFor(cpu: usize, page: usize): usize {
     }
     release(HEADER + HEADER_DECODE_LOCK);
     if (slot != 0) return slot;
-    if (multiprocessor()) stopOthers(cpu);
+    stopOthers(cpu);
     if (load<u32>(HEADER, HEADER_DECODE_USED) >= load<u32>(HEADER, HEADER_DECODE_LIMIT)) dropSlots();
     maintain(cpu, FLUSH_CODE, 0, true);
-    if (multiprocessor()) resumeOthers();
+    resumeOthers();
   }
 }
 
@@ -85,7 +85,7 @@ export function clearAllLines(): void {
 
 /** IC IALLU, to be completed. */
 export function noteAllLines(cpu: usize): void {
-  store<u32>(cpu, 1, CPU_CODE_ALL);
+  store<u32>(cpu, CODE_QUEUE_ENTRIES + 1, CPU_CODE_COUNT);
 }
 
 /**
@@ -96,8 +96,9 @@ export function noteLine(cpu: usize, host: usize): bool {
   const page = host & ~0xfff;
   // Whoever decodes this page from now on reads what is in memory now: a DSB has come between the store and this.
   if (atomic.load<u32>(tableEntry(page)) == 0) return false;
-  const line = <u64>1 << ((host & 0xfff) >> 6);
   const count = load<u32>(cpu, CPU_CODE_COUNT);
+  if (count > CODE_QUEUE_ENTRIES) return false;
+  const line = <u64>1 << ((host & 0xfff) >> 6);
   const last = cpu + CPU_CODE_QUEUE + (count - 1) * CODE_QUEUE_STRIDE;
   if (count != 0 && load<u32>(last, CODE_PAGE) == <u32>page) {
     store<u64>(last, load<u64>(last, CODE_LINES) | line, CODE_LINES);
@@ -116,24 +117,26 @@ export function noteLine(cpu: usize, host: usize): bool {
 // @ts-ignore: decorator
 @inline
 export function maintenanceNoted(cpu: usize): bool {
-  return (load<u32>(cpu, CPU_CODE_COUNT) | load<u32>(cpu, CPU_CODE_ALL)) != 0;
+  return load<u32>(cpu, CPU_CODE_COUNT) != 0;
 }
 
 /** Forgets the maintenance that this vCPU has noted. */
 export function dropMaintenance(cpu: usize): void {
   store<u32>(cpu, 0, CPU_CODE_COUNT);
-  store<u32>(cpu, 0, CPU_CODE_ALL);
 }
 
 /** Clears what this vCPU has noted, while no other executes. The caller holds no record, and resolves PC anew. */
 export function completeMaintenance(cpu: usize): void {
-  if (multiprocessor()) stopOthers(cpu);
-  if (load<u32>(cpu, CPU_CODE_ALL)) clearAllLines();
+  stopOthers(cpu);
   const count = load<u32>(cpu, CPU_CODE_COUNT);
-  for (let i: u32 = 0; i < count; i++) {
-    const entry = cpu + CPU_CODE_QUEUE + i * CODE_QUEUE_STRIDE;
-    clearLines(load<u32>(entry, CODE_PAGE), load<u64>(entry, CODE_LINES));
+  if (count > CODE_QUEUE_ENTRIES) {
+    clearAllLines();
+  } else {
+    for (let i: u32 = 0; i < count; i++) {
+      const entry = cpu + CPU_CODE_QUEUE + i * CODE_QUEUE_STRIDE;
+      clearLines(load<u32>(entry, CODE_PAGE), load<u64>(entry, CODE_LINES));
+    }
   }
   dropMaintenance(cpu);
-  if (multiprocessor()) resumeOthers();
+  resumeOthers();
 }

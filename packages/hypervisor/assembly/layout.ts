@@ -263,9 +263,8 @@ export const CPU_BANK_NEXT: u32 = 0xf24;
 export const CPU_EL1_SPACE: u32 = 0xf28;
 /** Not 0 when some entry came from a mapping of 1 GiB or more. */
 export const CPU_GIGABYTE_BLOCKS: u32 = 0xf2c;
-/** Instruction cache maintenance that DSB has yet to complete: pages in the queue, and whether all lines are meant. */
+/** Instruction cache maintenance that DSB has yet to complete: pages in the queue (beyond its size: all lines). */
 export const CPU_CODE_COUNT: u32 = 0xf30;
-export const CPU_CODE_ALL: u32 = 0xf34;
 /** 4096 bits: which 2 MiB of address space some entry of a block mapping came from (hashed). */
 export const CPU_BLOCK_FILTER: u32 = 0x1000;
 /** Entries: a page's memory offset (u32), and a bit for each of its cache lines (u64). */

@@ -55,12 +55,13 @@ describe('the thread of a vCPU that is off', () => {
     await using machine = await guest((a) => a.b('again').label('again'));
     const { vm, vcpu } = machine;
     const { words, layout } = vm.shared;
-    const { attention } = vcpuWords(layout, 0);
+    const control = vcpuWords(layout, 0);
     vcpu.poweredOff = true;
     const ended = vcpu.start(() => 'stop');
     for (let times = 0; times < 3; times++) {
-      vm.shared.wakeVcpu(vcpuWords(layout, 0));
-      while (Atomics.load(words, attention) !== 0) await new Promise((resolve) => setImmediate(resolve));
+      vm.shared.wakeVcpu(control);
+      while (Atomics.load(words, control.attention) !== 0)
+        await new Promise((resolve) => setImmediate(resolve));
     }
     await vcpu.stop();
     await ended;
